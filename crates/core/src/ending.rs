@@ -1,0 +1,88 @@
+//! How a task ended: the data of its log's last event, and the commit point of the task.
+
+use serde::{Deserialize, Serialize};
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The answer is whole.
+    Done,
+    /// It is not, and no attempt is left.
+    Failed,
+    /// Somebody stopped it.
+    Stopped,
+}
+
+/// Tokens that were used. Over several attempts: the sum of all of them, for all were paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens that the model read.
+    pub input_tokens: u64,
+    /// Those of them that it had cached.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cached_tokens: u64,
+    /// Tokens that it wrote.
+    pub output_tokens: u64,
+    /// Those of them that were reasoning.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning_tokens: u64,
+    /// The backend gave no count for a part of it, and that part is an estimate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+}
+
+// serde's `skip_serializing_if` passes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Usage {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens + other.input_tokens,
+            cached_tokens: self.cached_tokens + other.cached_tokens,
+            output_tokens: self.output_tokens + other.output_tokens,
+            reasoning_tokens: self.reasoning_tokens + other.reasoning_tokens,
+            estimated: self.estimated || other.estimated,
+        }
+    }
+}
+
+/// Why it failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A stable code, from PROTOCOL.md.
+    pub code: String,
+    /// What happened and what to do, for people.
+    pub message: String,
+}
+
+/// A log's last event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// How it ended.
+    pub state: Outcome,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// Why the model ended its answer, in its own word: `stop`, `length`, `tool_calls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<String>,
+    /// What was used, over all attempts.
+    pub usage: Usage,
+    /// How many attempts it took; 0 where none began.
+    pub attempts: u32,
+}
+
+impl Ending {
+    /// The ending as the `end` event's data.
+    pub fn to_json(&self) -> Vec<u8> {
+        // Strings, numbers and enums only: serialising cannot fail, and an empty object would still be read
+        // as a damaged ending rather than as a whole one.
+        serde_json::to_vec(self).unwrap_or_else(|_| b"{}".to_vec())
+    }
+}

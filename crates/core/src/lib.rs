@@ -1,0 +1,18 @@
+//! The vocabulary of tidewire and the ports that everything else plugs into.
+//!
+//! Nothing here opens a socket, touches a disk, reads a clock or an environment variable: all four come in
+//! through [`port`], so that a test can repeat a run.
+
+pub mod ending;
+pub mod event;
+pub mod id;
+pub mod port;
+pub mod queue;
+pub mod task;
+pub mod time;
+
+pub use ending::{Ending, Failure, Outcome, Usage};
+pub use event::{Entry, Event, Kind};
+pub use id::{Durability, Epoch, Fence, LogId, LogKind, LogRef, Offset, TaskId, TaskRef, TenantId, WorkerId};
+pub use task::{OnDisconnect, Spec, State, Task};
+pub use time::Timestamp;

@@ -1,0 +1,42 @@
+//! The ports: what the core asks of the world. An engine takes only those that it can truly keep, and
+//! `testkit` holds one conformance suite for each.
+
+mod backend;
+mod bus;
+mod clock;
+mod dispatch;
+mod event_log;
+mod ledger;
+mod log_keeping;
+mod task_store;
+
+pub use backend::{Backend, BackendError, Begins, Chunk, Chunks, Fault, Model, Request, Run, Timeouts};
+pub use bus::{Bus, Signal, Subscription};
+pub use clock::Clock;
+pub use dispatch::{Claim, Dispatch};
+pub use event_log::{
+    Append, AppendError, Appended, Cursor, EventLog, Growth, Head, LogState, MAX_APPEND_BYTES, Page, ReadError, Watch,
+    Writer,
+};
+pub use ledger::{Ledger, Settlement, Totals};
+pub use log_keeping::{Expired, FeedEntry, FeedPosition, LogKeeping, Retention, TrimError};
+pub use task_store::{
+    Filter, LeaseError, Leasing, Release, Renewal, SubmitError, Submitted, TaskPage, TaskStore, UpdateError,
+};
+
+/// An engine can't answer or can't keep its promise now: its disk failed, its server is away. Nothing was
+/// acknowledged; the caller may try again later.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the engine is unavailable: {reason}")]
+pub struct Unavailable {
+    /// What is wrong, for the operator.
+    pub reason: String,
+}
+
+impl Unavailable {
+    /// With this reason.
+    #[allow(clippy::needless_pass_by_value)] // Reads better at the call: an error, not a borrow of one.
+    pub fn new(reason: impl std::fmt::Display) -> Self {
+        Self { reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,179 @@
+//! The port `TaskStore`: a task's record, its lease and its idempotency.
+
+use super::Unavailable;
+use crate::ending::Ending;
+use crate::id::{TaskId, TaskRef, TenantId, WorkerId};
+use crate::task::{Lease, State, Task};
+use crate::time::Timestamp;
+use async_trait::async_trait;
+
+/// Tasks.
+///
+/// Promises, checked by `testkit::task_store`:
+/// - A submit returns once the task is committed: from then on it survives what its durability says.
+/// - One idempotency key of a tenant, one task, also under concurrent submits.
+/// - A lease's fence is higher than that of any lease of the task before it, also over a restart. Of two
+///   leases taken at once one wins. A lease need not survive a crash, as long as its fence is not given again
+///   after an append that carried it.
+/// - Finishing is idempotent, and final.
+///
+/// The rules of each change are the methods of [`Task`] in `core::task::change`, so an engine only stores.
+#[async_trait]
+pub trait TaskStore: Send + Sync {
+    /// Keeps a new task. With an idempotency key that is already known: gives back the task that has it.
+    async fn submit(&self, task: Task) -> Result<Submitted, SubmitError>;
+
+    /// The record, or `None` where there is none for this tenant.
+    async fn get(&self, task: TaskRef) -> Result<Option<Task>, Unavailable>;
+
+    /// Records that match, newest first.
+    async fn list(&self, filter: &Filter) -> Result<TaskPage, Unavailable>;
+
+    /// Asks for the task to stop: sets its flag. An ended task is answered as it is.
+    async fn request_stop(&self, task: TaskRef) -> Result<Task, UpdateError>;
+
+    /// Takes the lease.
+    async fn lease(&self, task: TaskRef, leasing: Leasing) -> Result<(Task, Lease), LeaseError>;
+
+    /// Renews leases of a worker, and says of each in turn how it stands.
+    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>, Unavailable>;
+
+    /// Gives the lease back: the task is queued again.
+    async fn release(&self, lease: &Lease, release: Release) -> Result<(), UpdateError>;
+
+    /// Records that the task's log has ended. Idempotent; called from the `end` event, by the reaper too.
+    async fn finish(&self, task: TaskRef, at: Timestamp, ending: Ending) -> Result<(), UpdateError>;
+}
+
+/// A submit's answer.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    /// The task: the new one, or the one that already had the key.
+    pub task: Task,
+    /// It is the new one.
+    pub fresh: bool,
+}
+
+/// Why a task was not kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The key belongs to a task with another body. Use another key.
+    #[error("the idempotency key belongs to {task}, which has another body")]
+    KeyConflict {
+        /// The task that has the key.
+        task: TaskId,
+    },
+    /// Try again later, with the same key.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Who wants a lease, and how.
+#[derive(Clone, Debug)]
+pub struct Leasing {
+    /// Who.
+    pub worker: WorkerId,
+    /// The moment of now.
+    pub now: Timestamp,
+    /// When the lease lapses unless it is renewed.
+    pub until: Timestamp,
+    /// Take it from whoever holds it: to end a task whose worker does not stop.
+    pub seize: bool,
+}
+
+/// Why there is no lease.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// There is no such task.
+    #[error("there is no such task")]
+    Unknown,
+    /// It has ended: there is nothing to do.
+    #[error("the task has ended")]
+    Ended,
+    /// Another worker holds it.
+    #[error("another worker holds the lease")]
+    Held,
+    /// Its backoff is not over.
+    #[error("the task waits before its next attempt")]
+    TooEarly {
+        /// When it may be leased.
+        not_before: Timestamp,
+    },
+    /// Try again later.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// How a lease stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It was renewed.
+    Held {
+        /// Somebody asked for the task to stop.
+        stop_requested: bool,
+    },
+    /// Another lease has been taken, or the task has ended: stop working on it.
+    Lost,
+}
+
+/// How a worker gives a lease back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// The attempt failed; another may begin at this moment.
+    Retry {
+        /// The end of the backoff.
+        not_before: Timestamp,
+    },
+    /// The worker shuts down: the attempt does not count.
+    HandBack,
+}
+
+/// Why a record was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpdateError {
+    /// There is no such task.
+    #[error("there is no such task")]
+    Unknown,
+    /// The lease is no longer held.
+    #[error("the lease is no longer held")]
+    LeaseLost,
+    /// Try again later.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Which tasks to list. An empty filter matches all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only this tenant's.
+    pub tenant: Option<TenantId>,
+    /// Only in these states; empty for any.
+    pub states: Vec<State>,
+    /// Only those that asked for this model.
+    pub model: Option<String>,
+    /// Only running ones whose lease lapsed before this moment.
+    pub lapsed_before: Option<Timestamp>,
+    /// Only those older than this one: where the last page ended.
+    pub before: Option<TaskId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Filter {
+    /// Whether a record matches, `before` and `limit` aside.
+    pub fn matches(&self, task: &Task) -> bool {
+        self.tenant.is_none_or(|tenant| tenant == task.tenant)
+            && (self.states.is_empty() || self.states.contains(&task.state))
+            && self.model.as_ref().is_none_or(|model| *model == task.spec.model)
+            && self.lapsed_before.is_none_or(|moment| task.lapsed(moment))
+    }
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, Default)]
+pub struct TaskPage {
+    /// Newest first.
+    pub tasks: Vec<Task>,
+    /// Ask for what is before this one to go on; `None` at the end.
+    pub next: Option<TaskId>,
+}

@@ -1,0 +1,158 @@
+//! A task: one unit of model work.
+
+use crate::ending::{Ending, Outcome};
+use crate::id::{Fence, TaskId, TaskRef, TenantId, WorkerId};
+use crate::time::Timestamp;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+mod change;
+
+/// Where a task is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits for a worker: at first, and between attempts.
+    Queued,
+    /// A worker holds its lease.
+    Running,
+    /// Ended: the answer is whole.
+    Done,
+    /// Ended: no attempt is left.
+    Failed,
+    /// Ended: somebody stopped it.
+    Stopped,
+}
+
+impl State {
+    /// Whether nothing will change any more.
+    pub const fn is_ended(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+impl From<Outcome> for State {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::Done,
+            Outcome::Failed => Self::Failed,
+            Outcome::Stopped => Self::Stopped,
+        }
+    }
+}
+
+/// What the end of the submitter's connection does to its task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDisconnect {
+    /// The task goes on; only a cursor ended.
+    #[default]
+    Continue,
+    /// The task stops.
+    Stop,
+}
+
+/// What was asked for. Never changes after the ack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The public model name that was asked for.
+    pub model: String,
+    /// What a worker must have to run it: the name of a deployment.
+    pub capability: Arc<str>,
+    /// The request as the backend gets it: OpenAI chat JSON, unknown fields and all.
+    #[serde(skip)]
+    pub input: Bytes,
+    /// What the end of the submitter's connection does.
+    pub on_disconnect: OnDisconnect,
+    /// After this moment no attempt begins and a running one ends as failed.
+    pub deadline: Timestamp,
+    /// How many attempts it may have, the first one included.
+    pub max_attempts: u32,
+    /// The submitter's own words about it, a JSON object; kept and given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
+}
+
+/// One key, one task: a second submit with the key gets the first one's task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// The submitter's key, unique within a tenant.
+    pub key: String,
+    /// A hash of the whole request, so that the same key with another body can be refused.
+    pub body_hash: u64,
+}
+
+/// A worker's time-limited right to a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The task.
+    pub task: TaskRef,
+    /// Names this lease; higher than that of any lease before it.
+    pub fence: Fence,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// Who holds it.
+    pub worker: WorkerId,
+}
+
+/// A task's record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its name.
+    pub id: TaskId,
+    /// Who pays.
+    pub tenant: TenantId,
+    /// What was asked for.
+    pub spec: Spec,
+    /// When the server received it.
+    pub submitted_at: Timestamp,
+    /// Where it is.
+    pub state: State,
+    /// Somebody asked for it to stop, and it has not ended yet.
+    #[serde(default)]
+    pub stop_requested: bool,
+    /// Attempts that began. One that was handed back does not count.
+    #[serde(default)]
+    pub attempts: u32,
+    /// The fence of the newest lease; 0 before the first.
+    #[serde(default)]
+    pub fence: Fence,
+    /// When the newest lease lapses, while the task is running.
+    #[serde(default)]
+    pub leased_until: Option<Timestamp>,
+    /// No attempt begins before this moment: the backoff between attempts.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
+    /// The submitter's idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
+    /// How and when it ended, once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<(Timestamp, Ending)>,
+}
+
+impl Task {
+    /// A task that has just been asked for.
+    pub fn new(id: TaskId, tenant: TenantId, spec: Spec, at: Timestamp) -> Self {
+        Self {
+            id,
+            tenant,
+            spec,
+            submitted_at: at,
+            state: State::Queued,
+            stop_requested: false,
+            attempts: 0,
+            fence: Fence(0),
+            leased_until: None,
+            not_before: None,
+            idempotency: None,
+            ended: None,
+        }
+    }
+
+    /// Its address.
+    pub fn at(&self) -> TaskRef {
+        TaskRef { tenant: self.tenant, task: self.id }
+    }
+}
