@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The wire as types, shared by the server's edge, the client and the bench. PROTOCOL.md says what they mean;
+//! the core never sees them.
+
+pub mod close;
+pub mod error;
+pub mod event;
+pub mod frame;
+pub mod http;
+pub mod task;
+
+pub use error::{Code, ErrorBody, WireError};
+pub use event::WireEvent;
+pub use frame::{ClientFrame, ServerFrame};
+pub use task::{Submission, TaskView};
