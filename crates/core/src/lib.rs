@@ -3,6 +3,7 @@
 //! Nothing here opens a socket, touches a disk, reads a clock or an environment variable: all four come in
 //! through [`port`], so that a test can repeat a run.
 
+pub mod catalog;
 pub mod ending;
 pub mod event;
 pub mod id;
@@ -11,6 +12,7 @@ pub mod queue;
 pub mod task;
 pub mod time;
 
+pub use catalog::Catalog;
 pub use ending::{Ending, Failure, Outcome, Usage};
 pub use event::{Entry, Event, Kind};
 pub use id::{Durability, Epoch, Fence, LogId, LogKind, LogRef, Offset, TaskId, TaskRef, TenantId, WorkerId};

@@ -8,6 +8,7 @@ mod dispatch;
 mod event_log;
 mod ledger;
 mod log_keeping;
+mod meter;
 mod task_store;
 
 pub use backend::{Backend, BackendError, Begins, Chunk, Chunks, Fault, Model, Request, Run, Timeouts};
@@ -20,6 +21,7 @@ pub use event_log::{
 };
 pub use ledger::{Ledger, Settlement, Totals};
 pub use log_keeping::{Expired, FeedEntry, FeedPosition, LogKeeping, Retention, TrimError};
+pub use meter::{Measurement, Meter, NoMeter};
 pub use task_store::{
     Filter, LeaseError, Leasing, Release, Renewal, SubmitError, Submitted, TaskPage, TaskStore, UpdateError,
 };
