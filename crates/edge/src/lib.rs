@@ -1,1 +1,74 @@
-//! Placeholder.
+//! Faces the users. Every protocol becomes one of three things: [`submit`], [`follow`], [`stop`].
+//!
+//! `transport` holds thin skins over these three. The edge does not know the worker: they meet in the queue
+//! and in the log.
+
+mod admission;
+mod follow;
+mod refusal;
+mod stop;
+mod submit;
+mod transport;
+
+pub use transport::router;
+
+use std::sync::Arc;
+use tidewire_core::Catalog;
+use tidewire_core::port::{Bus, Clock, EventLog, Meter, TaskStore};
+use tidewire_core::queue::Queue;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Everything that the edge works with.
+pub struct Edge {
+    /// Where the answers are.
+    pub log: Arc<dyn EventLog>,
+    /// Where the tasks are.
+    pub tasks: Arc<dyn TaskStore>,
+    /// Who runs next.
+    pub queue: Arc<Queue>,
+    /// How workers hear of a stop.
+    pub bus: Arc<dyn Bus>,
+    /// Time and randomness.
+    pub clock: Arc<dyn Clock>,
+    /// Where measurements go.
+    pub meter: Arc<dyn Meter>,
+    /// Which models there are.
+    pub catalog: Arc<Catalog>,
+    /// How much a client may ask for.
+    pub limits: Limits,
+    /// Who may ask.
+    pub access: Access,
+    /// What outlives a request: open sockets, stops after a disconnect.
+    pub tracker: TaskTracker,
+    /// Cancelled when the server drains: it takes no new work.
+    pub draining: CancellationToken,
+    /// Cancelled once running work has ended or was handed back: sockets close.
+    pub closing: CancellationToken,
+}
+
+/// How much a client may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A request's body and a WebSocket frame.
+    pub body_bytes: usize,
+    /// Logs that one connection follows.
+    pub follows_per_connection: usize,
+}
+
+impl Default for Limits {
+    /// 1 MiB holds a prompt of 250,000 tokens; 256 logs are more than any screen shows.
+    fn default() -> Self {
+        Self { body_bytes: 1024 * 1024, follows_per_connection: 256 }
+    }
+}
+
+/// Who may ask, until keys exist: pages of the server's own origin and programs, but no other site's page.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Other origins whose pages may use the server, such as `https://app.example.com`.
+    pub allowed_origins: Vec<String>,
+    /// Names under which the server may be addressed, beside loopback ones: a page that rebinds its DNS name
+    /// to loopback is refused.
+    pub allowed_hosts: Vec<String>,
+}

@@ -60,6 +60,7 @@ codes! {
     UpstreamTimeout = "upstream_timeout", 504;
     AttemptsExhausted = "attempts_exhausted", 502;
     Rewound = "rewound", 502;
+    Stopped = "stopped", 409;
 }
 
 impl Code {

@@ -1,1 +1,78 @@
-//! Placeholder.
+//! Does the work: claims tasks, runs them on a backend, and writes what the model says into their logs.
+//!
+//! [`pool`] claims, [`run`] tells one task's story, [`pump`] moves the model's words into the log, [`keeper`]
+//! renews leases and carries orders to running tasks, [`reaper`] picks up what nobody holds.
+
+mod draft;
+mod keeper;
+mod pool;
+mod pump;
+mod reaper;
+mod retry;
+mod run;
+
+pub use pool::{Pool, Slots};
+pub use retry::Backoff;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::{Backend, Bus, Clock, Dispatch, EventLog, Ledger, Meter, TaskStore, Timeouts};
+use tidewire_core::queue::Queue;
+use tidewire_core::{Catalog, WorkerId};
+
+/// Everything that a worker works with.
+pub struct Worker {
+    /// Its name, in leases and `started` events.
+    pub name: WorkerId,
+    /// Where the answers go.
+    pub log: Arc<dyn EventLog>,
+    /// Where the tasks are.
+    pub tasks: Arc<dyn TaskStore>,
+    /// Where it is settled what they used.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where they come from.
+    pub dispatch: Arc<dyn Dispatch>,
+    /// Their order.
+    pub queue: Arc<Queue>,
+    /// What other nodes say.
+    pub bus: Arc<dyn Bus>,
+    /// Time and randomness.
+    pub clock: Arc<dyn Clock>,
+    /// Where measurements go.
+    pub meter: Arc<dyn Meter>,
+    /// The backends' own names for public models.
+    pub catalog: Arc<Catalog>,
+    /// The backend of each capability.
+    pub backends: HashMap<Arc<str>, Arc<dyn Backend>>,
+    /// How long to wait for what.
+    pub pace: Pace,
+}
+
+/// How long a worker waits for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long a lease lasts without a renewal.
+    pub lease: Duration,
+    /// How often leases are renewed and stop flags looked at. A lost stop signal costs at most this.
+    pub sweep: Duration,
+    /// How long a stopped task may take to end before it is fenced off and ended by the reaper.
+    pub stop_grace: Duration,
+    /// Between attempts.
+    pub backoff: Backoff,
+    /// Of an upstream.
+    pub timeouts: Timeouts,
+}
+
+impl Default for Pace {
+    /// A lease of 30 s survives a long pause of the process; 250 ms and 1 s are the design's own numbers.
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            sweep: Duration::from_millis(250),
+            stop_grace: Duration::from_secs(1),
+            backoff: Backoff::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}

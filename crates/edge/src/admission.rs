@@ -1,0 +1,224 @@
+//! Turns what a client asks for into a task, or says what is wrong with it.
+
+use crate::Edge;
+use crate::refusal::Refusal;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+use tidewire_core::catalog::{Target, Unresolved};
+use tidewire_core::task::Idempotency;
+use tidewire_core::{Durability, OnDisconnect, Spec, Task, TenantId};
+use tidewire_proto::task::FIELDS;
+use tidewire_proto::{Code, Submission};
+
+const DEFAULT_DEADLINE: Duration = Duration::from_mins(10);
+const MAX_DEADLINE_MS: u64 = 86_400_000;
+const DEFAULT_ATTEMPTS: u32 = 3;
+const MAX_ATTEMPTS: u32 = 10;
+const MAX_KEY_BYTES: usize = 255;
+const MAX_METADATA_BYTES: usize = 4096;
+const MAX_MODEL_BYTES: usize = 256;
+
+/// How near a name must be to be suggested, from 0 (anything) to 1 (the same).
+const NEAR: f64 = 0.55;
+
+/// How many names an error lists.
+const SUGGESTIONS: usize = 5;
+
+/// The names nearest to a wrong one, the nearest first.
+fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut near: Vec<(f64, &str)> = known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&wrong.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
+}
+
+/// The task that a submission asks for.
+pub(crate) fn admit(edge: &Edge, tenant: TenantId, submission: Submission) -> Result<Task, Refusal> {
+    if let Some(unknown) = submission.unknown.keys().next() {
+        return Err(invalid(unknown_field(unknown)));
+    }
+    let body_hash = body_hash(&submission);
+    let input = input(&submission)?;
+    let target = target(edge, submission.model.as_deref(), &input)?;
+    let durability = match submission.durability.as_deref() {
+        None | Some("durable") => Durability::Durable,
+        Some("transient") => Durability::Transient,
+        Some(other) => return Err(invalid(format!("`durability` is `durable` or `transient`, not `{other}`"))),
+    };
+    let on_disconnect = match submission.on_disconnect.as_deref() {
+        None | Some("continue") => OnDisconnect::Continue,
+        Some("stop") => OnDisconnect::Stop,
+        Some(other) => return Err(invalid(format!("`on_disconnect` is `continue` or `stop`, not `{other}`"))),
+    };
+    let now = edge.clock.now();
+    let spec = Spec {
+        model: target.name.to_string(),
+        capability: target.capability,
+        input,
+        on_disconnect,
+        deadline: now.plus(deadline(submission.deadline_ms)?),
+        max_attempts: attempts(submission.max_attempts)?,
+        metadata: metadata(submission.metadata.as_deref())?,
+    };
+    let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);
+    task.idempotency = idempotency(submission.idempotency_key, body_hash)?;
+    Ok(task)
+}
+
+fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::new(Code::InvalidRequest, message)
+}
+
+fn unknown_field(unknown: &str) -> String {
+    match nearest(unknown, FIELDS.iter().copied()).first() {
+        Some(near) => format!("a task has no field `{unknown}`; did you mean `{near}`?"),
+        None => format!(
+            "a task has no field `{unknown}`; it has {}. What is for the model goes into `input`",
+            FIELDS.join(", ")
+        ),
+    }
+}
+
+/// OpenAI chat JSON with `messages`: as it came, or made from the prompt.
+fn input(submission: &Submission) -> Result<Bytes, Refusal> {
+    match (&submission.prompt, &submission.input) {
+        (Some(prompt), None) => {
+            let body = serde_json::json!({ "messages": [{ "role": "user", "content": prompt }] });
+            Ok(Bytes::from(body.to_string()))
+        }
+        (None, Some(input)) => {
+            check_messages(input.get())?;
+            Ok(Bytes::copy_from_slice(input.get().as_bytes()))
+        }
+        (Some(_), Some(_)) => Err(invalid("give either `prompt` or `input`, not both")),
+        (None, None) => Err(invalid("a task needs `prompt`, or `input` with `messages`")),
+    }
+}
+
+/// What the edge reads of a chat request; the rest is the backend's.
+#[derive(Deserialize)]
+struct ChatInput<'a> {
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+}
+
+/// Checks that the input is an object with a list of messages.
+pub(crate) fn check_messages(input: &str) -> Result<(), Refusal> {
+    let chat: ChatInput<'_> =
+        serde_json::from_str(input).map_err(|error| invalid(format!("`input` can't be read: {error}")))?;
+    let messages: Option<Vec<&RawValue>> = chat.messages.and_then(|raw| serde_json::from_str(raw.get()).ok());
+    match messages {
+        Some(messages) if !messages.is_empty() => Ok(()),
+        Some(_) => Err(invalid("`messages` is empty")),
+        None => Err(invalid("`messages` must be a list of objects with `role` and `content`")),
+    }
+}
+
+fn target(edge: &Edge, model: Option<&str>, input: &Bytes) -> Result<Target, Refusal> {
+    let chat: Option<ChatInput<'_>> = serde_json::from_slice(input).ok();
+    let in_input = chat.as_ref().and_then(|chat| chat.model.as_deref());
+    let name = model.or(in_input);
+    if name.is_some_and(|name| name.is_empty() || name.len() > MAX_MODEL_BYTES) {
+        return Err(invalid(format!("a model's name has 1 to {MAX_MODEL_BYTES} bytes")));
+    }
+    edge.catalog.resolve(name).map_err(|unresolved| no_model(name, &unresolved))
+}
+
+fn no_model(name: Option<&str>, unresolved: &Unresolved) -> Refusal {
+    match unresolved {
+        Unresolved::NoDeployment => Refusal::new(
+            Code::NoModel,
+            "this server has no model. Start it with the built-in one (`make run`), or with an upstream: \
+             `tidewire serve --upstream http://127.0.0.1:11434/v1`",
+        ),
+        Unresolved::NoModelNamed { known } if known.is_empty() => {
+            Refusal::new(Code::NoModel, "name a `model`: the upstream has not said which ones it has")
+        }
+        Unresolved::NoModelNamed { known } => {
+            Refusal::new(Code::NoModel, format!("name a `model`; there are {}", list(known.iter().map(String::as_str))))
+        }
+        Unresolved::UnknownModel { known } => {
+            let name = name.unwrap_or_default();
+            let near = nearest(name, known.iter().map(String::as_str));
+            let message = if near.is_empty() {
+                format!("there is no model `{name}`; there are {}", list(known.iter().map(String::as_str)))
+            } else {
+                format!("there is no model `{name}`; did you mean {}?", list(near))
+            };
+            Refusal::new(Code::UnknownModel, message)
+        }
+    }
+}
+
+fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().take(SUGGESTIONS).map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+fn deadline(millis: Option<u64>) -> Result<Duration, Refusal> {
+    match millis {
+        None => Ok(DEFAULT_DEADLINE),
+        Some(millis @ 1..=MAX_DEADLINE_MS) => Ok(Duration::from_millis(millis)),
+        Some(_) => Err(invalid(format!("`deadline_ms` is 1 to {MAX_DEADLINE_MS}"))),
+    }
+}
+
+fn attempts(attempts: Option<u32>) -> Result<u32, Refusal> {
+    match attempts {
+        None => Ok(DEFAULT_ATTEMPTS),
+        Some(attempts @ 1..=MAX_ATTEMPTS) => Ok(attempts),
+        Some(_) => Err(invalid(format!("`max_attempts` is 1 to {MAX_ATTEMPTS}"))),
+    }
+}
+
+fn metadata(metadata: Option<&RawValue>) -> Result<Option<String>, Refusal> {
+    let Some(text) = metadata.map(RawValue::get) else { return Ok(None) };
+    if text.len() > MAX_METADATA_BYTES || !text.starts_with('{') {
+        return Err(invalid(format!("`metadata` is a JSON object of at most {MAX_METADATA_BYTES} bytes")));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn idempotency(key: Option<String>, body_hash: u64) -> Result<Option<Idempotency>, Refusal> {
+    match key {
+        None => Ok(None),
+        Some(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => Ok(Some(Idempotency { key, body_hash })),
+        Some(_) => Err(invalid(format!("an idempotency key has 1 to {MAX_KEY_BYTES} bytes"))),
+    }
+}
+
+/// A hash of what was asked for, the key aside. `DefaultHasher::new` has fixed keys, so it is the same after a
+/// restart of the same build; a new build at worst refuses a key that it should know.
+fn body_hash(submission: &Submission) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    submission.prompt.hash(&mut hasher);
+    submission.input.as_deref().map(RawValue::get).hash(&mut hasher);
+    submission.model.hash(&mut hasher);
+    submission.durability.hash(&mut hasher);
+    submission.on_disconnect.hash(&mut hasher);
+    submission.deadline_ms.hash(&mut hasher);
+    submission.max_attempts.hash(&mut hasher);
+    submission.metadata.as_deref().map(RawValue::get).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typing_error_gets_the_right_name_and_nonsense_gets_all_names() {
+        assert!(unknown_field("promt").contains("did you mean `prompt`"));
+        assert!(unknown_field("dead_line_ms").contains("did you mean `deadline_ms`"));
+        assert!(unknown_field("zzz").contains("it has prompt, input"));
+    }
+}

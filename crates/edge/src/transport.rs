@@ -1,0 +1,65 @@
+//! The faces: thin skins over submit, follow and stop.
+
+mod body;
+mod events;
+mod guard;
+mod openai;
+mod page;
+mod tasks;
+mod websocket;
+
+use crate::Edge;
+use crate::refusal::Refusal;
+use axum::Router;
+use axum::middleware;
+use axum::routing::{get, post};
+use http::Method;
+use std::sync::Arc;
+use tidewire_core::State;
+use tidewire_proto::Code;
+
+/// All faces as one router.
+pub fn router(edge: Arc<Edge>) -> Router {
+    Router::new()
+        .route("/", get(page::index))
+        .route("/page.css", get(page::css))
+        .route("/page.js", get(page::js))
+        .route("/v1/tasks", post(tasks::submit).get(tasks::list))
+        .route("/v1/tasks/{id}", get(tasks::get))
+        .route("/v1/tasks/{id}/events", get(events::events))
+        .route("/v1/tasks/{id}/text", get(tasks::text))
+        .route("/v1/tasks/{id}/stop", post(tasks::stop))
+        .route("/v1/ws", get(websocket::upgrade))
+        .route("/v1/chat/completions", post(openai::chat))
+        .route("/v1/models", get(openai::models))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(edge.clone(), guard::check))
+        .with_state(edge)
+}
+
+async fn not_found(uri: http::Uri) -> Refusal {
+    Refusal::new(Code::NotFound, format!("there is nothing at {}; PROTOCOL.md lists the paths", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: http::Uri) -> Refusal {
+    Refusal::new(Code::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
+}
+
+/// A state as the wire writes it.
+pub(crate) const fn state_name(state: State) -> &'static str {
+    match state {
+        State::Queued => "queued",
+        State::Running => "running",
+        State::Done => "done",
+        State::Failed => "failed",
+        State::Stopped => "stopped",
+    }
+}
+
+/// The state that is written so.
+fn parse_state(text: &str) -> Option<State> {
+    [State::Queued, State::Running, State::Done, State::Failed, State::Stopped]
+        .into_iter()
+        .find(|state| state_name(*state) == text)
+}

@@ -1,0 +1,177 @@
+//! `GET /v1/tasks/{id}/events`: a log as server-sent events, as a page of JSON, or as a long poll.
+
+use super::tasks::{parse_id, query, task_header, unknown_as_task};
+use crate::Edge;
+use crate::follow::{Batch, DEFAULT_WINDOW, Follower, MAX_WINDOW_MS, Resume, merged};
+use crate::refusal::Refusal;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use std::convert::Infallible;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::TaskRef;
+use tidewire_proto::Code;
+use tidewire_proto::http::EventPage;
+
+/// How often a silent response says that it lives: proxies close what is silent for a minute.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The longest long poll: under the usual time-out of proxies.
+const MAX_POLL_MS: u64 = 30_000;
+
+/// A page of JSON.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+const EPOCH_HEADER: HeaderName = HeaderName::from_static("tidewire-epoch");
+
+#[derive(Deserialize)]
+struct EventsQuery {
+    after: Option<u64>,
+    epoch: Option<u32>,
+    window_ms: Option<u64>,
+    wait_ms: Option<u64>,
+    format: Option<String>,
+}
+
+/// A window as a client asks for it.
+pub(super) fn window(millis: Option<u64>) -> Result<Duration, Refusal> {
+    match millis {
+        None => Ok(DEFAULT_WINDOW),
+        Some(millis) if millis <= MAX_WINDOW_MS => Ok(Duration::from_millis(millis)),
+        Some(_) => Err(Refusal::new(Code::InvalidRequest, format!("`window_ms` is 0 to {MAX_WINDOW_MS}"))),
+    }
+}
+
+pub(super) async fn events(
+    State(edge): State<Arc<Edge>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    raw: RawQuery,
+) -> Result<Response, Refusal> {
+    let at = parse_id(&id)?;
+    let asked: EventsQuery = query(raw)?;
+    let accepts_sse = headers
+        .get(header::ACCEPT)
+        .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/event-stream")));
+    let sse = match asked.format.as_deref() {
+        None => accepts_sse,
+        Some("sse") => true,
+        Some("json") => false,
+        Some(other) => {
+            return Err(Refusal::new(Code::InvalidRequest, format!("`format` is `sse` or `json`, not `{other}`")));
+        }
+    };
+    let after = last_event_id(&headers)?.or(asked.after);
+    let resume = Resume { after, epoch: asked.epoch };
+    let follower = Follower::open(&edge, at.log(), resume, window(asked.window_ms)?)
+        .await
+        .map_err(|refusal| unknown_as_task(refusal, &id))?;
+    if sse { serve_sse(edge, at, follower).await } else { serve_json(&edge, at, follower, asked.wait_ms).await }
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let parsed = value.to_str().ok().filter(|text| !text.is_empty()).map(str::parse).transpose();
+    parsed.map_err(|_| Refusal::new(Code::InvalidRequest, "`Last-Event-ID` is an offset: a whole number"))
+}
+
+async fn serve_json(
+    edge: &Edge,
+    at: TaskRef,
+    mut follower: Follower,
+    wait_ms: Option<u64>,
+) -> Result<Response, Refusal> {
+    let epoch = follower.cursor.epoch.0;
+    let from = follower.cursor.next.0;
+    let mut batch = follower.page(PAGE_BYTES).await?;
+    let wait = Duration::from_millis(wait_ms.unwrap_or(0).min(MAX_POLL_MS));
+    if batch.events.is_empty() && !batch.over && !wait.is_zero() {
+        tokio::select! {
+            () = follower.news() => batch = follower.page(PAGE_BYTES).await?,
+            () = edge.clock.sleep(wait) => {}
+        }
+    }
+    let page = EventPage {
+        epoch,
+        from,
+        to: follower.cursor.next.0,
+        tail: follower.tail.0,
+        ended: batch.over,
+        events: merged(&batch.events),
+    };
+    let headers = [task_header(at.task), (EPOCH_HEADER, HeaderValue::from(epoch))];
+    Ok((headers, axum::Json(page)).into_response())
+}
+
+async fn serve_sse(edge: Arc<Edge>, at: TaskRef, follower: Follower) -> Result<Response, Refusal> {
+    let epoch = HeaderValue::from(follower.cursor.epoch.0);
+    let state = edge.log.state(at.log()).await?;
+    if state.ended && follower.cursor.next >= state.tail {
+        // An EventSource that comes back after the end is told to stay away: 204 stops its reconnecting.
+        return Ok((StatusCode::NO_CONTENT, [task_header(at.task), (EPOCH_HEADER, epoch)]).into_response());
+    }
+    let headers = [
+        task_header(at.task),
+        (EPOCH_HEADER, epoch),
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // nginx holds back a response that it may buffer.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    let body = sse(edge, follower, |batch| Written { bytes: frames(batch), more: true });
+    Ok((headers, Body::from_stream(body)).into_response())
+}
+
+/// What a face makes of a batch, and whether it has more to say.
+pub(super) struct Written {
+    pub(super) bytes: Bytes,
+    pub(super) more: bool,
+}
+
+/// A log as an SSE body: what `write` makes of each batch, and a comment in every silence. It ends after the
+/// log's last event, or where the face has no more to say.
+pub(super) fn sse(
+    edge: Arc<Edge>,
+    follower: Follower,
+    write: impl FnMut(&Batch) -> Written + Send + 'static,
+) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send {
+    stream::unfold(Some((edge, follower, write)), async |state| {
+        let (edge, mut follower, mut write) = state?;
+        tokio::select! {
+            batch = follower.batch() => match batch {
+                Ok(batch) => {
+                    let written = write(&batch);
+                    let goes_on = written.more && !batch.over;
+                    Some((Ok(written.bytes), goes_on.then_some((edge, follower, write))))
+                }
+                Err(refusal) => {
+                    let error = serde_json::to_string(&refusal.0).unwrap_or_default();
+                    Some((Ok(Bytes::from(format!("event: error\ndata: {error}\n\n"))), None))
+                }
+            },
+            () = edge.clock.sleep(HEARTBEAT) => {
+                Some((Ok(Bytes::from_static(b":\n\n")), Some((edge, follower, write))))
+            }
+            // The client comes back with its last offset, here or to another server.
+            () = edge.closing.cancelled() => None,
+        }
+    })
+}
+
+/// A batch as native SSE frames.
+fn frames(batch: &Batch) -> Bytes {
+    let mut out = Vec::with_capacity(256);
+    for event in merged(&batch.events) {
+        // Writing to a vector can't fail.
+        let _ = write!(out, "id: {}\nevent: {}\ndata: ", event.next() - 1, event.kind);
+        let _ = serde_json::to_writer(&mut out, &event);
+        out.extend_from_slice(b"\n\n");
+    }
+    out.into()
+}

@@ -1,0 +1,30 @@
+//! The chat page at `/`: three files without a build step.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; \
+                      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+pub(super) async fn index() -> Response {
+    file("text/html; charset=utf-8", include_str!("../../page/index.html"))
+}
+
+pub(super) async fn css() -> Response {
+    file("text/css; charset=utf-8", include_str!("../../page/page.css"))
+}
+
+pub(super) async fn js() -> Response {
+    file("text/javascript; charset=utf-8", include_str!("../../page/page.js"))
+}
+
+fn file(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        // The page belongs to the server that serves it: after an upgrade the old one is of no use.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    (headers, text).into_response()
+}

@@ -1,0 +1,202 @@
+//! `/v1/tasks`: submit, look, list, read the text, stop.
+
+use super::{body, parse_state, state_name};
+use crate::Edge;
+use crate::follow::{DEFAULT_WINDOW, Follower, Resume};
+use crate::refusal::Refusal;
+use axum::Json;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::Filter;
+use tidewire_core::{Durability, Kind, OnDisconnect, Task, TaskId, TaskRef, TenantId};
+use tidewire_proto::http::{Accepted, TaskList};
+use tidewire_proto::{Code, Submission, TaskView};
+
+/// The header that names the task an answer is about.
+pub(super) const TASK_HEADER: HeaderName = HeaderName::from_static("tidewire-task");
+const STATE_HEADER: HeaderName = HeaderName::from_static("tidewire-state");
+
+const DEFAULT_PAGE: usize = 20;
+const MAX_PAGE: usize = 100;
+
+/// How long `/text` may wait: longer than most answers, shorter than most proxies' patience.
+const MAX_TEXT_WAIT_MS: u64 = 300_000;
+
+/// How much of a log is read at once for its text.
+const TEXT_BYTES: usize = 1024 * 1024;
+
+pub(super) fn task_header(id: TaskId) -> (HeaderName, HeaderValue) {
+    // An id is letters and digits.
+    let value = HeaderValue::from_str(&id.to_string()).unwrap_or(HeaderValue::from_static(""));
+    (TASK_HEADER, value)
+}
+
+/// A task's address from a path; an id that can't be one is as unknown as one that never was.
+pub(super) fn parse_id(id: &str) -> Result<TaskRef, Refusal> {
+    let task = id.parse().map_err(|_| Refusal::unknown_task(id))?;
+    Ok(TaskRef { tenant: TenantId::DEFAULT, task })
+}
+
+/// Query parameters; unknown ones are passed over.
+pub(super) fn query<T: for<'a> Deserialize<'a>>(RawQuery(query): RawQuery) -> Result<T, Refusal> {
+    let uri = format!("/?{}", query.unwrap_or_default());
+    let parsed = uri.parse().ok().and_then(|uri| axum::extract::Query::<T>::try_from_uri(&uri).ok());
+    parsed.map(|query| query.0).ok_or_else(|| Refusal::new(Code::InvalidRequest, "a query parameter can't be read"))
+}
+
+pub(super) async fn submit(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(body, edge.limits.body_bytes).await?;
+    let mut submission: Submission = body::json(&bytes)?;
+    if let Some(key) = parts.headers.get("idempotency-key") {
+        let key =
+            key.to_str().map_err(|_| Refusal::new(Code::InvalidRequest, "`Idempotency-Key` must be plain text"))?;
+        submission.idempotency_key = Some(key.to_owned());
+    }
+    let accepted = crate::submit::submit(&edge, TenantId::DEFAULT, submission).await?;
+    let ack = accepted.ack();
+    let status = if accepted.known { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let events_url = format!("/v1/tasks/{}/events?epoch={}", ack.task, ack.epoch);
+    let body =
+        Accepted { id: ack.task, log: ack.log, epoch: ack.epoch, state: ack.state, place: ack.place, events_url };
+    Ok((status, [task_header(accepted.task.id)], Json(body)).into_response())
+}
+
+pub(super) async fn get(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let task = find(&edge, &id).await?;
+    Ok(shown(&edge, &task))
+}
+
+async fn find(edge: &Edge, id: &str) -> Result<Task, Refusal> {
+    let at = parse_id(id)?;
+    edge.tasks.get(at).await?.ok_or_else(|| Refusal::unknown_task(id))
+}
+
+fn shown(edge: &Edge, task: &Task) -> Response {
+    ([task_header(task.id)], Json(view(edge, task))).into_response()
+}
+
+/// A task as a client sees it.
+pub(super) fn view(edge: &Edge, task: &Task) -> TaskView {
+    let spec = &task.spec;
+    TaskView {
+        id: task.id.to_string(),
+        state: state_name(task.state).to_owned(),
+        model: spec.model.clone(),
+        durability: match task.id.durability() {
+            Durability::Durable => "durable".to_owned(),
+            Durability::Transient => "transient".to_owned(),
+        },
+        on_disconnect: match spec.on_disconnect {
+            OnDisconnect::Continue => "continue".to_owned(),
+            OnDisconnect::Stop => "stop".to_owned(),
+        },
+        submitted_at: task.submitted_at.as_millis(),
+        place: edge.queue.place(task.at()).map(|place| place.0),
+        attempts: task.attempts,
+        max_attempts: spec.max_attempts,
+        deadline: spec.deadline.as_millis(),
+        stop_requested: task.stop_requested,
+        metadata: spec.metadata.clone().and_then(|text| RawValue::from_string(text).ok()),
+        ended_at: task.ended.as_ref().map(|(at, _)| at.as_millis()),
+        end: task.ended.as_ref().and_then(|(_, ending)| serde_json::to_value(ending).ok()),
+    }
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    state: Option<String>,
+    model: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+pub(super) async fn list(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result<Json<TaskList>, Refusal> {
+    let asked: ListQuery = query(raw)?;
+    let states = asked.state.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty()).map(|text| {
+        parse_state(text).ok_or_else(|| {
+            let message = format!("`{text}` is no state; there are queued, running, done, failed, stopped");
+            Refusal::new(Code::InvalidRequest, message)
+        })
+    });
+    let before = asked.cursor.map(|cursor| {
+        cursor.parse().map_err(|_| Refusal::new(Code::InvalidRequest, "`cursor` is the `next` of the page before"))
+    });
+    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(Refusal::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_PAGE}")));
+    }
+    let filter = Filter {
+        tenant: Some(TenantId::DEFAULT),
+        states: states.collect::<Result<_, _>>()?,
+        model: asked.model,
+        lapsed_before: None,
+        before: before.transpose()?,
+        limit,
+    };
+    let page = edge.tasks.list(&filter).await?;
+    let tasks = page.tasks.iter().map(|task| view(&edge, task)).collect();
+    Ok(Json(TaskList { tasks, next: page.next.map(|id| id.to_string()) }))
+}
+
+pub(super) async fn stop(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let at = parse_id(&id)?;
+    let task = crate::stop::stop(&edge, at).await?;
+    Ok(shown(&edge, &task))
+}
+
+#[derive(Deserialize)]
+struct TextQuery {
+    wait_ms: Option<u64>,
+}
+
+pub(super) async fn text(
+    State(edge): State<Arc<Edge>>,
+    Path(id): Path<String>,
+    raw: RawQuery,
+) -> Result<Response, Refusal> {
+    let at = parse_id(&id)?;
+    let asked: TextQuery = query(raw)?;
+    let mut follower = Follower::open(&edge, at.log(), Resume::default(), DEFAULT_WINDOW)
+        .await
+        .map_err(|refusal| unknown_as_task(refusal, &id))?;
+    let wait = Duration::from_millis(asked.wait_ms.unwrap_or(0).min(MAX_TEXT_WAIT_MS));
+    let mut patience = edge.clock.sleep(wait);
+    let mut text = String::new();
+    loop {
+        let batch = follower.page(TEXT_BYTES).await?;
+        let caught_up = batch.events.is_empty() || follower.cursor.next >= follower.tail;
+        for event in &batch.events {
+            match event.kind {
+                Kind::Text => text.push_str(&String::from_utf8_lossy(&event.data)),
+                // An attempt takes back the whole answer or nothing.
+                Kind::Rewind => text.clear(),
+                _ => {}
+            }
+        }
+        if batch.over {
+            break;
+        }
+        if caught_up {
+            tokio::select! {
+                () = follower.news() => {}
+                () = &mut patience => break,
+            }
+        }
+    }
+    let task = find(&edge, &id).await?;
+    let state = HeaderValue::from_static(state_name(task.state));
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    let headers = [task_header(task.id), (STATE_HEADER, state), (header::CONTENT_TYPE, kind)];
+    Ok((headers, text).into_response())
+}
+
+/// On a task's own path a missing log is a missing task.
+pub(super) fn unknown_as_task(refusal: Refusal, id: &str) -> Refusal {
+    if refusal.0.code == Code::UnknownLog.as_str() { Refusal::unknown_task(id) } else { refusal }
+}

@@ -1,0 +1,89 @@
+//! `GET /v1/ws`: many tasks and logs over one connection.
+//!
+//! A connection is one task of the runtime with a set of cursors. It reads a log only when the socket has taken
+//! what was written before, so a slow client holds no events here.
+
+mod answers;
+mod connection;
+mod cursors;
+
+use crate::Edge;
+use crate::refusal::Refusal;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use connection::Connection;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use std::sync::Arc;
+use tidewire_proto::Code;
+use tokio_websockets::{Config, Limits, ServerBuilder};
+
+/// RFC 6455, section 1.3.
+const MAGIC: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A frame of up to so many times the limit is read, answered with `too_large`, and the connection lives on.
+const HARD_LIMIT_FACTOR: usize = 4;
+
+pub(super) async fn upgrade(State(edge): State<Arc<Edge>>, mut request: Request) -> Result<Response, Refusal> {
+    let key = handshake(request.headers())?;
+    if edge.closing.is_cancelled() {
+        return Err(Refusal::shutting_down());
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    let limits = Limits::default().max_payload_len(Some(edge.limits.body_bytes.saturating_mul(HARD_LIMIT_FACTOR)));
+    let tracker = edge.tracker.clone();
+    tracker.spawn(async move {
+        let upgraded = match upgrade.await {
+            Ok(upgraded) => upgraded,
+            Err(error) => return tracing::debug!(%error, "the client left during the handshake"),
+        };
+        let socket = ServerBuilder::new().config(Config::default()).limits(limits).serve(TokioIo::new(upgraded));
+        Connection::new(edge, socket).serve().await;
+    });
+    let headers = [
+        (header::CONNECTION, HeaderValue::from_static("upgrade")),
+        (header::UPGRADE, HeaderValue::from_static("websocket")),
+        (HeaderName::from_static("sec-websocket-accept"), accept(&key)),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+/// The client's key, where the request is a WebSocket handshake (RFC 6455, section 4.2.1).
+fn handshake(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+    let has = |name: HeaderName, word: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
+    };
+    let key = headers.get("sec-websocket-key").filter(|key| key.len() == 24);
+    let version = headers.get("sec-websocket-version").is_some_and(|version| version == "13");
+    match key {
+        Some(key) if version && has(header::UPGRADE, "websocket") && has(header::CONNECTION, "upgrade") => {
+            Ok(key.clone())
+        }
+        _ => Err(Refusal::new(Code::InvalidRequest, "this path takes a WebSocket handshake, version 13")),
+    }
+}
+
+fn accept(key: &HeaderValue) -> HeaderValue {
+    let mut digest = sha1_smol::Sha1::new();
+    digest.update(key.as_bytes());
+    digest.update(MAGIC);
+    let accept = base64::engine::general_purpose::STANDARD.encode(digest.digest().bytes());
+    // Base 64 is plain ASCII.
+    HeaderValue::from_str(&accept).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_accept_key_is_that_of_the_rfc() {
+        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(accept(&key), "s3pPLBMmTbxGzzhZRbK+xOo=");
+    }
+}

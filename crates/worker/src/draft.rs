@@ -1,0 +1,206 @@
+//! A task's log as its writer sees it: where the tail is, what text stands, what was used.
+
+use crate::Worker;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tidewire_core::port::{Append, AppendError, Appended, Cursor, ReadError, Writer};
+use tidewire_core::task::Lease;
+use tidewire_core::{Ending, Entry, Event, Fence, Kind, LogRef, Offset, Outcome, Task, Usage};
+
+/// How much of a log is read at once when an attempt takes over.
+const REPLAY_BYTES: usize = 1024 * 1024;
+
+/// The writer's view of one task's log.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) log: LogRef,
+    fence: Fence,
+    /// Where the next append goes.
+    pub(crate) tail: Offset,
+    /// The answer's text that stands.
+    pub(crate) text: String,
+    /// Where the answer's first event stands, if it has any: what a rewind names.
+    pub(crate) begins_at: Option<Offset>,
+    /// Something but text stands (a tool call, reasoning): no attempt can go on from there.
+    pub(crate) has_more_than_text: bool,
+    /// What earlier attempts used.
+    pub(crate) used_before: Usage,
+}
+
+/// Why an attempt can't write. The first two are no failures of the task.
+#[derive(Debug)]
+pub(crate) enum Barred {
+    /// The log has ended: the task is done.
+    Ended,
+    /// Another worker has taken over.
+    Fenced,
+    /// The engine can't write now.
+    Unavailable(String),
+}
+
+impl From<AppendError> for Barred {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Ended { .. } => Self::Ended,
+            AppendError::Fenced { .. } | AppendError::TailMoved { .. } => Self::Fenced,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for Barred {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// The data of a `retry` event. `usage` is there so that the next attempt can add it up.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RetryNote {
+    pub(crate) attempt: u32,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) after_ms: u64,
+    #[serde(default)]
+    pub(crate) usage: Usage,
+}
+
+/// The data of a `rewind` event.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RewindNote {
+    pub(crate) to: Offset,
+}
+
+/// The data of a `started` event.
+#[derive(Debug, Serialize)]
+pub(crate) struct StartNote<'a> {
+    pub(crate) attempt: u32,
+    pub(crate) worker: &'a str,
+    pub(crate) model: &'a str,
+}
+
+impl Draft {
+    /// The draft of a first attempt: nothing can have been written yet.
+    pub(crate) fn blank(lease: &Lease) -> Self {
+        Self {
+            log: lease.task.log(),
+            fence: lease.fence,
+            tail: Offset(0),
+            text: String::new(),
+            begins_at: None,
+            has_more_than_text: false,
+            used_before: Usage::default(),
+        }
+    }
+
+    /// The draft of a later attempt: fences earlier writers off first, then reads what they left. The other way
+    /// round, an old worker could write between the read and the first append.
+    pub(crate) async fn take_over(worker: &Worker, lease: &Lease) -> Result<Self, Barred> {
+        let mut draft = Self::blank(lease);
+        loop {
+            let fencing = worker.log.append(draft.append(Vec::new())).await;
+            match fencing {
+                Ok(_) => break,
+                Err(AppendError::TailMoved { tail }) => draft.tail = tail,
+                // The server fell between the task's commit and its log's.
+                Err(AppendError::Unknown) => {
+                    worker.log.create(draft.log).await.map_err(|error| Barred::Unavailable(error.to_string()))?;
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        draft.replay(worker).await?;
+        Ok(draft)
+    }
+
+    async fn replay(&mut self, worker: &Worker) -> Result<(), Barred> {
+        let state = worker.log.state(self.log).await?;
+        let mut cursor = Cursor { epoch: state.epoch, next: state.first };
+        // Tokens of an attempt that left no `retry` event: its worker was lost, and its usage with it.
+        let mut unaccounted = 0;
+        while cursor.next < self.tail {
+            let page = worker.log.read(self.log, cursor, REPLAY_BYTES).await?;
+            let Some(last) = page.events.last() else { break };
+            cursor.next = last.offset.plus(1);
+            for event in &page.events {
+                self.apply(event, &mut unaccounted);
+            }
+        }
+        if unaccounted > 0 {
+            let lost = Usage { output_tokens: unaccounted, estimated: true, ..Usage::default() };
+            self.used_before = self.used_before.plus(lost);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: &Event, unaccounted: &mut u64) {
+        match event.kind {
+            Kind::Text => {
+                self.begins_at.get_or_insert(event.offset);
+                self.text.push_str(&String::from_utf8_lossy(&event.data));
+                *unaccounted += 1;
+            }
+            Kind::Reasoning | Kind::ToolCall | Kind::Logprobs => {
+                self.begins_at.get_or_insert(event.offset);
+                self.has_more_than_text |= event.kind != Kind::Logprobs;
+                *unaccounted += 1;
+            }
+            Kind::Rewind => self.forget_text(),
+            Kind::Retry => {
+                if let Ok(note) = serde_json::from_slice::<RetryNote>(&event.data) {
+                    self.used_before = self.used_before.plus(note.usage);
+                }
+                *unaccounted = 0;
+            }
+            _ => {}
+        }
+    }
+
+    fn forget_text(&mut self) {
+        self.text.clear();
+        self.begins_at = None;
+        self.has_more_than_text = false;
+    }
+
+    /// The event that takes back what stands, if anything does.
+    pub(crate) fn rewind(&mut self, worker: &Worker) -> Option<Entry> {
+        let to = self.begins_at?;
+        self.forget_text();
+        Some(Entry::new(worker.clock.now(), Kind::Rewind, json(&RewindNote { to })))
+    }
+
+    /// What an append of these entries looks like.
+    pub(crate) fn append(&self, entries: Vec<Entry>) -> Append {
+        Append { log: self.log, writer: Writer::Leased { fence: self.fence, expect: self.tail }, entries }
+    }
+
+    /// The log took an append.
+    pub(crate) fn advance(&mut self, appended: Appended) {
+        self.tail = appended.to;
+    }
+
+    /// Ends the log, and with it the task.
+    pub(crate) async fn end(
+        self,
+        worker: &Worker,
+        task: &Task,
+        entries: Vec<Entry>,
+        ending: Ending,
+    ) -> Result<(), Barred> {
+        let (outcome, usage) = (ending.state, ending.usage);
+        worker.log.end(self.append(entries), ending).await?;
+        let took = worker.clock.now().since(task.submitted_at);
+        worker.meter.record(tidewire_core::port::Measurement::Total(took));
+        worker.meter.record(tidewire_core::port::Measurement::OutputTokens(usage.output_tokens));
+        if outcome == Outcome::Failed {
+            tracing::info!(task = %task.id, "the task failed");
+        }
+        Ok(())
+    }
+}
+
+/// A note as an event's data.
+pub(crate) fn json(note: &impl Serialize) -> Bytes {
+    // Notes hold strings and numbers only, so serialising one can't fail.
+    serde_json::to_vec(note).unwrap_or_default().into()
+}

@@ -1,0 +1,159 @@
+//! The pool: a bounded number of tasks at once for each capability, and an orderly end.
+
+use crate::Worker;
+use crate::keeper::{Keeper, Order};
+use crate::reaper;
+use crate::run::{Again, run};
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::Claim;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a worker waits after the dispatch failed before it asks again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long running tasks may take to hand back their leases: a commit, and a margin for a slow disk.
+const HAND_BACK: Duration = Duration::from_secs(5);
+
+/// How many tasks of a capability run at once.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    /// What its tasks name.
+    pub capability: Arc<str>,
+    /// How many at once.
+    pub count: usize,
+}
+
+/// Running workers.
+pub struct Pool {
+    worker: Arc<Worker>,
+    keeper: Arc<Keeper>,
+    runs: TaskTracker,
+    rest: TaskTracker,
+    claiming: CancellationToken,
+    end: CancellationToken,
+}
+
+impl Pool {
+    /// Starts claiming tasks.
+    pub fn start(worker: Worker, slots: Vec<Slots>) -> Self {
+        let pool = Self {
+            worker: Arc::new(worker),
+            keeper: Arc::default(),
+            runs: TaskTracker::new(),
+            rest: TaskTracker::new(),
+            claiming: CancellationToken::new(),
+            end: CancellationToken::new(),
+        };
+        pool.rest.spawn(pool.keeper.clone().watch_over(pool.worker.clone(), pool.end.clone()));
+        pool.rest.spawn(reaper::reap(pool.worker.clone(), pool.end.clone()));
+        for slots in slots {
+            pool.rest.spawn(pool.claimer().claim(slots));
+        }
+        pool
+    }
+
+    /// How many tasks run now.
+    pub fn running(&self) -> usize {
+        self.keeper.running()
+    }
+
+    /// Stops: claims nothing more, gives running tasks `grace` to end, hands the rest back, and returns once
+    /// nothing of the pool runs any more.
+    pub async fn drain(self, grace: Duration) {
+        self.claiming.cancel();
+        self.runs.close();
+        let clock = self.worker.clock.clone();
+        tokio::select! {
+            () = self.runs.wait() => {}
+            () = clock.sleep(grace) => self.keeper.tell_all(Order::HandBack),
+        }
+        tokio::select! {
+            () = self.runs.wait() => {}
+            () = clock.sleep(HAND_BACK) => tracing::warn!(running = self.running(), "tasks did not hand back in time"),
+        }
+        self.end.cancel();
+        self.rest.close();
+        self.rest.wait().await;
+    }
+
+    fn claimer(&self) -> Claimer {
+        Claimer {
+            worker: self.worker.clone(),
+            keeper: self.keeper.clone(),
+            runs: self.runs.clone(),
+            rest: self.rest.clone(),
+            claiming: self.claiming.clone(),
+            end: self.end.clone(),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Claimer {
+    worker: Arc<Worker>,
+    keeper: Arc<Keeper>,
+    runs: TaskTracker,
+    rest: TaskTracker,
+    claiming: CancellationToken,
+    end: CancellationToken,
+}
+
+impl Claimer {
+    async fn claim(self, slots: Slots) {
+        let free = Arc::new(Semaphore::new(slots.count.min(Semaphore::MAX_PERMITS)));
+        loop {
+            let next = async {
+                let slot = free.clone().acquire_owned().await.ok()?;
+                Some((slot, self.worker.dispatch.claim(&slots.capability).await))
+            };
+            let claimed = tokio::select! {
+                () = self.claiming.cancelled() => return,
+                claimed = next => claimed,
+            };
+            match claimed {
+                Some((slot, Ok(claim))) => {
+                    let claimer = self.clone();
+                    self.runs.spawn(async move {
+                        let again = claimer.one(claim).await;
+                        drop(slot);
+                        if let Some(again) = again {
+                            claimer.rest.spawn(claimer.clone().wait_for_next_attempt(again));
+                        }
+                    });
+                }
+                Some((_, Err(error))) => {
+                    tracing::error!(%error, capability = %slots.capability, "the dispatch gives no tasks");
+                    self.worker.clock.sleep(PAUSE).await;
+                }
+                None => return,
+            }
+        }
+    }
+
+    async fn one(&self, claim: Claim) -> Option<Again> {
+        if let Err(error) = self.worker.queue.claimed(claim.task).await {
+            tracing::error!(%error, "the queue could not offer the next task");
+        }
+        let again = run(&self.worker, &self.keeper, claim.task).await;
+        if let Err(error) = self.worker.dispatch.forget(claim).await {
+            tracing::error!(%error, "the dispatch could not forget a claim");
+        }
+        again
+    }
+
+    async fn wait_for_next_attempt(self, again: Again) {
+        let wait = again.not_before.since(self.worker.clock.now());
+        tokio::select! {
+            // The task is committed as queued: the next start finds it.
+            () = self.end.cancelled() => {}
+            () = self.worker.clock.sleep(wait) => {
+                if let Err(error) = self.worker.queue.readmit(again.task, &again.capability).await {
+                    tracing::error!(%error, task = %again.task.task, "the next attempt waits for the reaper");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Moves what a model says into the log: one append under way at a time, and what comes meanwhile goes with
+//! the next one. So a fast disk gives small appends and a slow one large ones, and no token waits for a timer.
+
+use crate::Worker;
+use crate::draft::{Barred, Draft};
+use crate::keeper::{Leash, Order};
+use bytes::Bytes;
+use futures_util::{FutureExt, Stream, StreamExt, future, stream};
+use std::pin::Pin;
+use std::sync::Arc;
+use tidewire_core::port::{Appended, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request};
+use tidewire_core::{Entry, Kind, Task, Timestamp, Usage};
+
+/// What may pile up during one append before the model has to wait: a few seconds of a fast model.
+const MAX_PENDING_BYTES: usize = 256 * 1024;
+
+/// The longest text of one event. A backend that answers in one piece may give megabytes.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
+
+/// What a run came to.
+pub(crate) struct Pumped {
+    /// How it ended.
+    pub(crate) finish: Finish,
+    /// What is not in the log yet: it goes with the last append.
+    pub(crate) rest: Vec<Entry>,
+    /// What the run used.
+    pub(crate) usage: Usage,
+}
+
+/// How a run ended.
+pub(crate) enum Finish {
+    /// The answer is whole, with the model's own word for why.
+    Whole(Arc<str>),
+    /// The backend failed.
+    Failed(BackendError),
+    /// An order came.
+    Called(Order),
+    /// The task's deadline passed.
+    TooLate,
+}
+
+enum Said {
+    Begun(Begins),
+    Chunk(Chunk),
+}
+
+/// Runs the request, and writes `opening` and then all that the model says into the log.
+pub(crate) async fn pump(
+    worker: &Worker,
+    task: &Task,
+    draft: &mut Draft,
+    leash: &mut Leash,
+    opening: Vec<Entry>,
+    said: (Arc<dyn Backend>, Request),
+) -> Result<Pumped, Barred> {
+    let mut said = Box::pin(speak(said.0, said.1));
+    let mut deadline = worker.clock.sleep(task.spec.deadline.since(worker.clock.now()));
+    let mut intake = Intake::new(opening);
+    let mut landing: Landing<'_> = None;
+    let finish = loop {
+        if landing.is_none() && !intake.pending.is_empty() {
+            landing = Some(worker.log.append(draft.append(intake.take())));
+        }
+        tokio::select! {
+            biased;
+            order = leash.called() => break Finish::Called(order),
+            landed = landed(&mut landing) => {
+                landing = None;
+                draft.advance(landed?);
+                intake.committed(worker, task);
+            }
+            () = &mut deadline => break Finish::TooLate,
+            next = said.next(), if intake.bytes < MAX_PENDING_BYTES => match next {
+                Some(Ok(Said::Begun(Begins::AfterCommitted))) => {}
+                Some(Ok(Said::Begun(Begins::Afresh))) => intake.pending.extend(draft.rewind(worker)),
+                Some(Ok(Said::Chunk(Chunk::Finish(reason)))) => break Finish::Whole(reason),
+                Some(Ok(Said::Chunk(chunk))) => intake.take_in(chunk, worker.clock.now()),
+                Some(Err(error)) => break Finish::Failed(error),
+                None => break Finish::Failed(BackendError::new(Fault::Broken, "the answer broke off")),
+            },
+        }
+    };
+    // Before the last append lands: the upstream's connection closes now, not a commit later.
+    drop(said);
+    if landing.is_some() {
+        draft.advance(landed(&mut landing).await?);
+        intake.committed(worker, task);
+    }
+    intake.measure(worker);
+    Ok(Pumped { usage: intake.usage(&finish), finish, rest: intake.pending })
+}
+
+type Landing<'a> =
+    Option<Pin<Box<dyn Future<Output = Result<Appended, tidewire_core::port::AppendError>> + Send + 'a>>>;
+
+/// The append under way; never ready where there is none.
+async fn landed(landing: &mut Landing<'_>) -> Result<Appended, tidewire_core::port::AppendError> {
+    match landing {
+        Some(landing) => landing.await,
+        None => future::pending().await,
+    }
+}
+
+/// The backend's acceptance and then its chunks, as one stream: an order or a deadline cuts either.
+fn speak(backend: Arc<dyn Backend>, request: Request) -> impl Stream<Item = Result<Said, BackendError>> + Send {
+    async move { backend.run(request).await }.into_stream().flat_map(|run| match run {
+        Ok(run) => stream::iter([Ok(Said::Begun(run.begins))])
+            .chain(run.chunks.map(|chunk| chunk.map(Said::Chunk)))
+            .left_stream(),
+        Err(error) => stream::iter([Err(error)]).right_stream(),
+    })
+}
+
+/// What came in and is not in the log yet, and what is counted over it.
+struct Intake {
+    pending: Vec<Entry>,
+    bytes: usize,
+    counted: Option<Usage>,
+    /// Pieces since the backend's last count.
+    uncounted: u64,
+    /// Pieces of text and reasoning, and when the first and the last of them came.
+    pieces: u64,
+    span: Option<(Timestamp, Timestamp)>,
+    first_committed: bool,
+}
+
+impl Intake {
+    fn new(opening: Vec<Entry>) -> Self {
+        Self { pending: opening, bytes: 0, counted: None, uncounted: 0, pieces: 0, span: None, first_committed: false }
+    }
+
+    fn take(&mut self) -> Vec<Entry> {
+        self.bytes = 0;
+        std::mem::take(&mut self.pending)
+    }
+
+    fn take_in(&mut self, chunk: Chunk, at: Timestamp) {
+        match chunk {
+            Chunk::Text(text) => self.piece(Kind::Text, text, at),
+            Chunk::Reasoning(text) => self.piece(Kind::Reasoning, text, at),
+            Chunk::ToolCall(json) => self.piece(Kind::ToolCall, json, at),
+            Chunk::Logprobs(json) => self.push(Kind::Logprobs, json, at),
+            Chunk::Usage(usage) => {
+                self.counted = Some(usage);
+                self.uncounted = 0;
+            }
+            Chunk::Finish(_) => {}
+        }
+    }
+
+    fn piece(&mut self, kind: Kind, data: Bytes, at: Timestamp) {
+        self.uncounted += 1;
+        self.pieces += 1;
+        let first = self.span.map_or(at, |(first, _)| first);
+        self.span = Some((first, at));
+        self.push(kind, data, at);
+    }
+
+    /// Adds an entry; a text that is too long for one is split between characters.
+    fn push(&mut self, kind: Kind, mut data: Bytes, at: Timestamp) {
+        self.bytes += data.len();
+        while kind.is_text() && data.len() > MAX_TEXT_BYTES {
+            let mut cut = MAX_TEXT_BYTES;
+            while cut > 0 && data[cut] & 0b1100_0000 == 0b1000_0000 {
+                cut -= 1;
+            }
+            self.pending.push(Entry { at, kind, data: data.split_to(cut.max(1)) });
+        }
+        self.pending.push(Entry { at, kind, data });
+    }
+
+    /// An append landed: the first token's time to be seen, once.
+    fn committed(&mut self, worker: &Worker, task: &Task) {
+        if !self.first_committed && self.pieces > self.pending.len() as u64 {
+            self.first_committed = true;
+            let waited = worker.clock.now().since(task.submitted_at);
+            worker.meter.record(Measurement::FirstToken(waited));
+        }
+    }
+
+    fn measure(&self, worker: &Worker) {
+        if let Some((first, last)) = self.span.filter(|_| self.pieces > 1) {
+            let steps = u32::try_from(self.pieces - 1).unwrap_or(u32::MAX);
+            worker.meter.record(Measurement::PerToken(last.since(first) / steps));
+        }
+    }
+
+    /// The backend's own count where the answer is whole; else its last one and what came since, a piece for
+    /// a token, marked as an estimate.
+    fn usage(&self, finish: &Finish) -> Usage {
+        let counted = self.counted.unwrap_or_default();
+        if self.counted.is_some() && (self.uncounted == 0 || matches!(finish, Finish::Whole(_))) {
+            return counted;
+        }
+        Usage { output_tokens: counted.output_tokens + self.uncounted, estimated: true, ..counted }
+    }
+}
