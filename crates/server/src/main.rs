@@ -1,2 +1,22 @@
-//! Placeholder.
-fn main() {}
+//! The binary `tidewire`. Reads like a table of contents: what each command does is in `cli`, how a server is
+//! put together in `wiring`, how it listens in `listen`, how it ends in `serve`.
+
+mod cli;
+mod clock;
+mod config;
+mod listen;
+mod operations;
+mod serve;
+mod telemetry;
+mod wiring;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Many small allocations from many threads are what a server of streams does all day.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run(cli::Cli::parse())
+}

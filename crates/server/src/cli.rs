@@ -1,0 +1,104 @@
+//! The commands.
+
+use crate::config::{self, Config};
+use crate::{serve, telemetry};
+use clap::{Args, Parser, Subcommand};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// A command's outcome: an exit code, or an error that is printed.
+pub(crate) type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+
+/// Real-time AI delivery: every prompt becomes a durable task, every answer a resumable log.
+#[derive(Parser)]
+#[command(name = "tidewire", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// Address and port; only loopback addresses until keys exist. Port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Directory of logs, tasks and settlements
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Configuration file; `tidewire config reference` prints one
+    #[arg(long, value_name = "FILE", env = "TIDEWIRE_CONFIG")]
+    config: Option<PathBuf>,
+    /// An OpenAI-compatible base URL, its /v1 included; repeatable. Its key comes from `OPENAI_API_KEY`.
+    /// A model name goes to the first upstream that lists it, else to the first
+    #[arg(long, value_name = "URL")]
+    upstream: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Read a configuration as `serve` would, and say what is wrong with it
+    Check {
+        /// Configuration file
+        #[arg(long, value_name = "FILE", env = "TIDEWIRE_CONFIG")]
+        config: Option<PathBuf>,
+    },
+    /// Print every setting with its meaning and its default
+    Reference,
+}
+
+/// Runs a command.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        Command::Serve(args) => serve_command(args),
+        Command::Config(command) => config_command(command),
+    };
+    outcome.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn load(file: Option<&Path>) -> Result<Config, config::ConfigError> {
+    config::load(file, config::variables())
+}
+
+fn serve_command(args: ServeArgs) -> Outcome {
+    let mut config = load(args.config.as_deref())?;
+    if let Some(listen) = args.listen {
+        config.listen = listen;
+    }
+    if let Some(data) = args.data {
+        config.data = data;
+    }
+    config::check(&config)?;
+    telemetry::start_log(config.log.format, &config.log.filter)?;
+    runtime()?.block_on(serve::serve(config, args.upstream))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn config_command(command: ConfigCommand) -> Outcome {
+    let text = match command {
+        ConfigCommand::Check { config } => {
+            let named = config.as_ref().map_or_else(|| "the defaults".to_owned(), |path| path.display().to_string());
+            load(config.as_deref())?;
+            format!("{named}: ok\n")
+        }
+        ConfigCommand::Reference => config::reference(),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,35 @@
+//! What the commands that talk to a running server share: its address, and a session with it.
+
+use clap::Args;
+use std::time::Duration;
+use tidewire_client::{ConnectError, Endpoint, Options, Session};
+use tokio::time::timeout;
+
+/// How long a command that has done its work waits to say goodbye.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Which server to talk to.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Remote {
+    /// The server's address
+    #[arg(long, value_name = "URL", env = "TIDEWIRE_URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: Endpoint,
+}
+
+impl Remote {
+    /// Opens a session, and keeps it alive while the work goes on.
+    pub(crate) async fn session<T>(&self, work: impl AsyncFnOnce(Session) -> T) -> Result<T, ConnectError> {
+        let (session, driver) = Session::open(&self.url, Options::default()).await?;
+        let (driver, work) = (driver.run(), work(session));
+        tokio::pin!(driver, work);
+        tokio::select! {
+            done = &mut work => {
+                // A server that does not answer the goodbye is none of the user's business.
+                let _ = timeout(GOODBYE, driver).await;
+                Ok(done)
+            }
+            // The session is over; the work's calls say why.
+            _ = &mut driver => Ok(work.await),
+        }
+    }
+}

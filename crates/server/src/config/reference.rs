@@ -1,0 +1,149 @@
+//! Every setting with what it means: the text of `tidewire config reference` and of docs/configuration.md, and
+//! what an unknown key is compared with.
+
+/// A setting: its path, an example or default as TOML, and what it means.
+pub(super) struct Setting {
+    pub(super) path: &'static str,
+    pub(super) value: &'static str,
+    pub(super) meaning: &'static str,
+}
+
+const fn setting(path: &'static str, value: &'static str, meaning: &'static str) -> Setting {
+    Setting { path, value, meaning }
+}
+
+/// All of them, in the order of the page.
+pub(super) const SETTINGS: &[Setting] = &[
+    setting(
+        "listen",
+        "\"127.0.0.1:8080\"",
+        "address and port; only loopback addresses until keys exist; port 0 takes a free one",
+    ),
+    setting("data", "\"~/.local/share/tidewire\"", "directory of logs, tasks and settlements; one server at a time"),
+    setting(
+        "engine",
+        "\"embedded\"",
+        "where they live: `embedded` (on disk, in `data`) or `memory` (nothing survives; for trying out)",
+    ),
+    setting("durability", "\"fsync\"", "what an ack survives: `fsync` (power loss) or `write` (kill -9 only, faster)"),
+    setting("limits.body_bytes", "1048576", "largest request body and WebSocket frame, in bytes"),
+    setting("limits.follows_per_connection", "256", "logs that one WebSocket connection follows"),
+    setting("limits.connections", "20000", "connections at once; further ones wait in the system's backlog"),
+    setting("queue.waiting", "100000", "tasks that wait, in all; one more is refused with `queue_full`"),
+    setting("queue.waiting_per_tenant", "100000", "tasks of one tenant that wait"),
+    setting("worker.name", "\"worker-1\"", "the worker's name in `started` events"),
+    setting("worker.lease_ms", "30000", "how long a lease lasts without a renewal, in milliseconds"),
+    setting("worker.backoff_ms", "500", "longest first wait between attempts, in milliseconds; it doubles with each"),
+    setting("worker.backoff_cap_ms", "30000", "longest wait between attempts, in milliseconds"),
+    setting(
+        "worker.drain_ms",
+        "10000",
+        "how long running tasks may take to end at SIGTERM before they are handed back, in milliseconds",
+    ),
+    setting("timeouts.connect_ms", "5000", "for a connection to an upstream, in milliseconds"),
+    setting("timeouts.first_token_ms", "60000", "from a request to its first token, in milliseconds"),
+    setting("timeouts.between_tokens_ms", "30000", "between two tokens, in milliseconds"),
+    setting("retention.age_hours", "168", "tasks and logs that ended longer ago are deleted"),
+    setting("retention.bytes", "10737418240", "the oldest ended logs are deleted while all ended ones hold more bytes"),
+    setting("retention.transient_minutes", "10", "transient tasks that ended longer ago are forgotten"),
+    setting("retention.transient_bytes", "268435456", "bytes of memory for transient logs"),
+    setting("retention.hot_bytes", "134217728", "bytes of memory for the newest events of durable logs"),
+    setting("access.origins", "[]", "other sites whose pages may use the server, such as \"https://app.example.com\""),
+    setting("access.hosts", "[]", "names under which the server may be addressed, beside loopback ones"),
+    setting("log.format", "\"text\"", "`text` or `json`, on stderr"),
+    setting("log.filter", "\"info\"", "what is logged: a level, or directives such as \"info,tidewire_worker=debug\""),
+    setting("built_in.enabled", "true", "serve the built-in model, where this program was built with it"),
+    setting(
+        "built_in.weights",
+        "\"~/.cache/tidewire/models/SmolLM2-135M-Instruct.Q4_1.gguf\"",
+        "its weights; `make run` fetches them",
+    ),
+    setting("built_in.threads", "0", "threads that compute; 0 is one less than the cores"),
+    setting("built_in.parallel", "32", "tasks that it runs at once"),
+    setting("built_in.context_tokens", "2048", "tokens of prompt and answer; memory is parallel x this x 22.5 KiB"),
+    setting("deployment.name", "\"gpt-4o-mini\"", "public model name of a [[deployment]]"),
+    setting(
+        "deployment.backend",
+        "\"openai\"",
+        "`openai` (any OpenAI-compatible server), `local` (a GGUF file), `scripted` (tests and benchmarks)",
+    ),
+    setting("deployment.model", "\"gpt-4o-mini\"", "the model's name at the backend; the public name unless set"),
+    setting("deployment.url", "\"https://api.openai.com/v1\"", "`openai`: base URL, its `/v1` included"),
+    setting("deployment.key_env", "\"OPENAI_API_KEY\"", "`openai`: the variable that holds the key"),
+    setting("deployment.weights", "\"/models/some.gguf\"", "`local`: a GGUF file"),
+    setting("deployment.threads", "1", "`local`: threads that compute"),
+    setting("deployment.context_tokens", "4096", "`local`: tokens of prompt and answer"),
+    setting("deployment.slots", "256", "tasks that run at once"),
+];
+
+/// A whole commented `tidewire.toml`.
+pub(crate) fn reference() -> String {
+    let mut out = String::from(
+        "# tidewire.toml, every setting with its default. Variables override the file: TIDEWIRE_LISTEN,\n\
+         # TIDEWIRE_LIMITS__BODY_BYTES (two underscores for a dot), and flags override both.\n",
+    );
+    let mut section = "";
+    for setting in SETTINGS {
+        let (table, key) = setting.path.split_once('.').unwrap_or(("", setting.path));
+        if table != section {
+            section = table;
+            match table {
+                "deployment" => out.push_str("\n# Any number of these:\n# [[deployment]]\n"),
+                _ => out.push_str(&["\n[", table, "]\n"].concat()),
+            }
+        }
+        // What has no default is shown as a comment, so that the file as printed is one that works.
+        let mark = if table == "deployment" || setting.value.contains('~') { "# " } else { "" };
+        out.push_str(&["# ", setting.meaning, "\n", mark, key, " = ", setting.value, "\n"].concat());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn paths(value: &toml::Value, prefix: &str, into: &mut BTreeSet<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    paths(value, &path, into);
+                }
+            }
+            _ => {
+                into.insert(prefix.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_documents_every_setting_and_its_default() {
+        let text = toml::to_string(&Config::default()).unwrap();
+        let mut known = BTreeSet::new();
+        paths(&toml::from_str(&text).unwrap(), "", &mut known);
+        let documented: BTreeSet<String> = SETTINGS.iter().map(|setting| setting.path.to_owned()).collect();
+        let missing: Vec<_> =
+            known.iter().filter(|path| *path != "deployment" && !documented.contains(*path)).collect();
+        assert!(missing.is_empty(), "undocumented: {missing:?}");
+
+        let as_file: Config = toml::from_str(&reference()).unwrap();
+        let mut as_file = toml::Value::try_from(as_file).unwrap();
+        let mut default = toml::Value::try_from(Config::default()).unwrap();
+        for value in [&mut as_file, &mut default] {
+            value.as_table_mut().unwrap().remove("data");
+        }
+        assert_eq!(as_file, default, "the reference shows another default than the code has");
+    }
+
+    #[test]
+    fn a_documented_deployment_is_one_that_can_be_read() {
+        let lines: Vec<String> = SETTINGS
+            .iter()
+            .filter_map(|setting| Some(format!("{} = {}", setting.path.strip_prefix("deployment.")?, setting.value)))
+            .collect();
+        toml::from_str::<super::super::DeploymentConfig>(&lines.join("\n")).unwrap();
+    }
+}

@@ -1,0 +1,229 @@
+//! The settings as types, with their defaults. `reference` documents each; a test holds the two together.
+
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// All settings.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data: PathBuf,
+    pub(crate) engine: EngineKind,
+    pub(crate) durability: Durability,
+    pub(crate) limits: Limits,
+    pub(crate) queue: Queue,
+    pub(crate) worker: Worker,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retention: Retention,
+    pub(crate) access: Access,
+    pub(crate) log: Log,
+    pub(crate) built_in: BuiltIn,
+    pub(crate) deployment: Vec<DeploymentConfig>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EngineKind {
+    Embedded,
+    Memory,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    Fsync,
+    Write,
+}
+
+impl Durability {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Fsync => "fsync",
+            Self::Write => "write",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) body_bytes: usize,
+    pub(crate) follows_per_connection: usize,
+    pub(crate) connections: usize,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Queue {
+    pub(crate) waiting: usize,
+    pub(crate) waiting_per_tenant: usize,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Worker {
+    pub(crate) name: String,
+    pub(crate) lease_ms: u64,
+    pub(crate) backoff_ms: u64,
+    pub(crate) backoff_cap_ms: u64,
+    pub(crate) drain_ms: u64,
+}
+
+// The unit comes last in every setting's name.
+#[allow(clippy::struct_field_names)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Timeouts {
+    pub(crate) connect_ms: u64,
+    pub(crate) first_token_ms: u64,
+    pub(crate) between_tokens_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Retention {
+    pub(crate) age_hours: u64,
+    pub(crate) bytes: u64,
+    pub(crate) transient_minutes: u64,
+    pub(crate) transient_bytes: u64,
+    pub(crate) hot_bytes: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Access {
+    pub(crate) origins: Vec<String>,
+    pub(crate) hosts: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) filter: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The built-in model.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BuiltIn {
+    pub(crate) enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) weights: Option<PathBuf>,
+    pub(crate) threads: u32,
+    pub(crate) parallel: u32,
+    pub(crate) context_tokens: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BackendKind {
+    Openai,
+    Local,
+    Scripted,
+}
+
+/// One model at one backend.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeploymentConfig {
+    pub(crate) name: String,
+    pub(crate) backend: BackendKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key_env: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) weights: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) threads: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) context_tokens: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) slots: Option<usize>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data: super::default_data(),
+            engine: EngineKind::Embedded,
+            durability: Durability::Fsync,
+            limits: Limits::default(),
+            queue: Queue::default(),
+            worker: Worker::default(),
+            timeouts: Timeouts::default(),
+            retention: Retention::default(),
+            access: Access::default(),
+            log: Log::default(),
+            built_in: BuiltIn::default(),
+            deployment: Vec::new(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body_bytes: 1024 * 1024, follows_per_connection: 256, connections: 20_000 }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { waiting: 100_000, waiting_per_tenant: 100_000 }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            name: "worker-1".to_owned(),
+            lease_ms: 30_000,
+            backoff_ms: 500,
+            backoff_cap_ms: 30_000,
+            drain_ms: 10_000,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect_ms: 5_000, first_token_ms: 60_000, between_tokens_ms: 30_000 }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            age_hours: 168,
+            bytes: 10 * 1024 * 1024 * 1024,
+            transient_minutes: 10,
+            transient_bytes: 256 * 1024 * 1024,
+            hot_bytes: 128 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+impl Default for BuiltIn {
+    fn default() -> Self {
+        Self { enabled: true, weights: None, threads: 0, parallel: 32, context_tokens: 2048 }
+    }
+}

@@ -1,0 +1,58 @@
+//! What operators and their machines ask: is it alive, can it take work, what does it measure.
+
+use crate::telemetry::{Levels, Metrics};
+use crate::wiring::Engines;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use std::sync::Arc;
+use tidewire_core::queue::Queue;
+use tidewire_proto::http::Ready;
+use tokio_util::sync::CancellationToken;
+
+/// What the answers are made from.
+pub(crate) struct Operations {
+    pub(crate) engines: Engines,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) running: tidewire_worker::Running,
+    pub(crate) draining: CancellationToken,
+}
+
+pub(crate) fn router(operations: Arc<Operations>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(operations)
+}
+
+async fn ready(State(operations): State<Arc<Operations>>) -> Response {
+    let reason = if operations.draining.is_cancelled() {
+        Some("the server is shutting down".to_owned())
+    } else {
+        operations.engines.health().err().map(|error| error.reason)
+    };
+    let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = Ready {
+        ready: reason.is_none(),
+        durability: operations.engines.durability().to_owned(),
+        engine: operations.engines.name().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        reason,
+    };
+    (status, Json(body)).into_response()
+}
+
+async fn metrics(State(operations): State<Arc<Operations>>) -> Response {
+    let levels = Levels {
+        waiting: operations.queue.waiting(),
+        running: operations.running.count(),
+        transient_bytes: operations.engines.transient().used_bytes(),
+        transient_bound_bytes: operations.engines.transient().bound_bytes(),
+    };
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], operations.metrics.text(&levels)).into_response()
+}

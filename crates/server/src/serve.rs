@@ -1,0 +1,239 @@
+//! `tidewire serve`: puts the server together, serves, and ends it in order.
+
+use crate::clock::SystemClock;
+use crate::config::{Config, EngineKind};
+use crate::listen::listen;
+use crate::operations::{self, Operations};
+use crate::telemetry::Metrics;
+use crate::wiring::{Deployments, Engines, listed_models, upstreams_for};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::{Clock, Timeouts};
+use tidewire_core::queue::{Bounds, Queue};
+use tidewire_core::{Catalog, WorkerId};
+use tidewire_edge::{Access, Edge, Limits};
+use tidewire_engines::memory;
+use tidewire_worker::{Backoff, Pace, Pool, Worker};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often retention is looked to.
+const EXPIRY: Duration = Duration::from_secs(30);
+
+/// How long open sockets may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Serves until a signal ends it.
+pub(crate) async fn serve(config: Config, upstreams: Vec<String>) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let mut signals = Signals::listen()?;
+    // Bind first: a port that is taken should be told before a store is opened and a model loaded.
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
+    let address = listener.local_addr()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let metrics = Arc::new(Metrics::new());
+    let engines = Engines::open(&config, clock.clone(), &metrics)?;
+    let deployments = Deployments::make(&config, &upstreams, &clock)?;
+    let catalog = deployments.catalog.clone();
+    let server = Server::start(&config, listener, engines, deployments, clock, metrics);
+    announce(&config, address, &catalog);
+    signals.wait().await;
+    tracing::info!("shutting down; a second signal ends at once");
+    tokio::select! {
+        () = server.stop(Duration::from_millis(config.worker.drain_ms)) => Ok(ExitCode::SUCCESS),
+        () = signals.wait() => {
+            tracing::warn!("ended at once: running tasks go on after the next start");
+            Ok(ExitCode::from(130))
+        }
+    }
+}
+
+/// A running server.
+struct Server {
+    engines: Engines,
+    deployments: Deployments,
+    pool: Pool,
+    tracker: TaskTracker,
+    clock: Arc<dyn Clock>,
+    draining: CancellationToken,
+    closing: CancellationToken,
+}
+
+impl Server {
+    fn start(
+        config: &Config,
+        listener: TcpListener,
+        engines: Engines,
+        mut deployments: Deployments,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (tracker, draining, closing) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let dispatch = Arc::new(memory::Dispatch::new());
+        let bounds = Bounds {
+            waiting: config.queue.waiting,
+            waiting_per_tenant: config.queue.waiting_per_tenant,
+            ..Bounds::default()
+        };
+        let queue = Arc::new(Queue::new(bounds, dispatch.clone()));
+        let bus = Arc::new(memory::Bus::new());
+        let catalog = deployments.catalog.clone();
+        let listing = listed_models(upstreams_for(&deployments), catalog.clone(), clock.clone(), closing.clone());
+        tracker.spawn(listing);
+        let worker = Worker {
+            name: WorkerId(config.worker.name.as_str().into()),
+            log: engines.logs(),
+            tasks: engines.tasks(),
+            ledger: engines.ledger(),
+            dispatch,
+            queue: queue.clone(),
+            bus: bus.clone(),
+            clock: clock.clone(),
+            meter: metrics.clone(),
+            catalog: catalog.clone(),
+            backends: deployments.backends.clone(),
+            pace: pace(config),
+        };
+        let pool = Pool::start(worker, std::mem::take(&mut deployments.slots));
+        let edge = Arc::new(Edge {
+            log: engines.logs(),
+            tasks: engines.tasks(),
+            queue: queue.clone(),
+            bus,
+            clock: clock.clone(),
+            meter: metrics.clone(),
+            catalog,
+            limits: Limits {
+                body_bytes: config.limits.body_bytes,
+                follows_per_connection: config.limits.follows_per_connection,
+            },
+            access: Access {
+                allowed_origins: config.access.origins.clone(),
+                allowed_hosts: config.access.hosts.clone(),
+            },
+            tracker: tracker.clone(),
+            draining: draining.clone(),
+            closing: closing.clone(),
+        });
+        let operations = Arc::new(Operations {
+            engines: engines.clone(),
+            metrics: metrics.clone(),
+            queue,
+            running: pool.running(),
+            draining: draining.clone(),
+        });
+        let router = operations::router(operations).merge(tidewire_edge::router(edge));
+        let bound = config.limits.connections;
+        tracker.spawn(listen(listener, router, metrics, bound, tracker.clone(), closing.clone()));
+        tracker.spawn(expire(engines.clone(), clock.clone(), closing.clone()));
+        Self { engines, deployments, pool, tracker, clock, draining, closing }
+    }
+
+    /// Takes no new work, lets running work end or hands it back, says goodbye, and closes the store.
+    async fn stop(self, grace: Duration) {
+        self.draining.cancel();
+        self.pool.drain(grace).await;
+        self.closing.cancel();
+        self.tracker.close();
+        tokio::select! {
+            () = self.tracker.wait() => {}
+            () = self.clock.sleep(GOODBYE) => tracing::warn!(open = self.tracker.len(), "sockets that did not close in time"),
+        }
+        self.deployments.shutdown();
+        self.engines.shutdown().await;
+    }
+}
+
+fn pace(config: &Config) -> Pace {
+    Pace {
+        lease: Duration::from_millis(config.worker.lease_ms),
+        backoff: Backoff {
+            base: Duration::from_millis(config.worker.backoff_ms),
+            cap: Duration::from_millis(config.worker.backoff_cap_ms),
+        },
+        timeouts: Timeouts {
+            connect: Duration::from_millis(config.timeouts.connect_ms),
+            first_token: Duration::from_millis(config.timeouts.first_token_ms),
+            between_tokens: Duration::from_millis(config.timeouts.between_tokens_ms),
+        },
+        ..Pace::default()
+    }
+}
+
+async fn expire(engines: Engines, clock: Arc<dyn Clock>, end: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = clock.sleep(EXPIRY) => {}
+        }
+        loop {
+            match engines.expire().await {
+                Ok(true) if !end.is_cancelled() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::error!(%error, "nothing could be expired");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Says where the server is, what to try, and where the data is.
+fn announce(config: &Config, address: SocketAddr, catalog: &Catalog) {
+    // A closed stdout is no reason not to serve.
+    let _ = write_announcement(&mut std::io::stdout().lock(), config, address, catalog);
+}
+
+fn write_announcement(
+    out: &mut impl Write,
+    config: &Config,
+    address: SocketAddr,
+    catalog: &Catalog,
+) -> std::io::Result<()> {
+    let url = format!("http://{address}");
+    writeln!(out, "tidewire {} is ready at {url}", env!("CARGO_PKG_VERSION"))?;
+    if catalog.deployments().is_empty() {
+        writeln!(out, "  models  none yet: `make run` builds and serves the built-in one, or name an upstream:")?;
+        writeln!(out, "          tidewire serve --upstream http://127.0.0.1:11434/v1")?;
+    } else {
+        let models = catalog.names();
+        let named = if models.is_empty() { "as the upstream lists them".to_owned() } else { models.join(", ") };
+        writeln!(out, "  models  {named}")?;
+        writeln!(out, "  try     curl -sN {url}/v1/chat/completions -H 'content-type: application/json' \\")?;
+        let body = r#"{"stream":true,"messages":[{"role":"user","content":"Why is the sea salty?"}]}"#;
+        writeln!(out, "            -d '{body}'")?;
+        writeln!(out, "  chat    tidewire chat --url {url}")?;
+        writeln!(out, "  page    {url}/")?;
+    }
+    match config.engine {
+        EngineKind::Embedded => writeln!(out, "  data    {}", config.data.display())?,
+        EngineKind::Memory => writeln!(out, "  data    in memory: nothing survives the process")?,
+    }
+    out.flush()
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Metrics in Prometheus' text format, and the server's own log.
+
+use crate::config::LogFormat;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::Duration;
+use tidewire_core::port::{Measurement, Meter};
+use tidewire_engines::embedded::CommitTiming;
+use tracing_subscriber::EnvFilter;
+
+/// All that is measured.
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    ack: Histogram,
+    first_token: Histogram,
+    per_token: Histogram,
+    total: Histogram,
+    commit: Histogram,
+    fsync: Histogram,
+    output_tokens: Counter,
+    retries: Counter,
+    queue_full: Counter,
+    waiting: Gauge,
+    running: Gauge,
+    connections: Gauge,
+    memory_bytes: Gauge,
+    memory_bound_bytes: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("tidewire");
+        // From 0.1 ms, doubling, to 3.5 minutes: an ack lies at the lower end, a long answer at the upper one.
+        let mut seconds = |name: &str, help: &str| {
+            let histogram = Histogram::new(exponential_buckets(0.0001, 2.0, 22));
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+            histogram
+        };
+        let ack = seconds("ack", "From a submit's receipt to its ack");
+        let first_token = seconds("ttft", "From a task's receipt to the commit of its first token");
+        let per_token = seconds("tpot", "Time per output token, the mean over a task");
+        let total = seconds("task", "From a task's receipt to its end");
+        let commit = seconds("commit", "A group commit of the engine, its sync included");
+        let fsync = seconds("fsync", "The disk's part of a group commit");
+        let mut count = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let output_tokens = count("output_tokens", "Output tokens of tasks that ended");
+        let retries = count("retries", "Attempts that failed and were followed by another");
+        let queue_full = count("queue_full", "Submits refused because too many tasks wait");
+        let mut level = |name: &str, help: &str| {
+            let gauge: Gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let waiting = level("tasks_waiting", "Tasks that wait");
+        let running = level("tasks_running", "Tasks that run");
+        let connections = level("connections", "Open connections");
+        let memory_bytes = level("transient_bytes", "Memory that transient tasks and logs take");
+        let memory_bound_bytes = level("transient_bound_bytes", "Memory that they may take");
+        Self {
+            registry: Mutex::new(registry),
+            ack,
+            first_token,
+            per_token,
+            total,
+            commit,
+            fsync,
+            output_tokens,
+            retries,
+            queue_full,
+            waiting,
+            running,
+            connections,
+            memory_bytes,
+            memory_bound_bytes,
+        }
+    }
+
+    /// A connection was opened.
+    pub(crate) fn connected(&self) {
+        self.connections.inc();
+    }
+
+    /// A connection was closed.
+    pub(crate) fn disconnected(&self) {
+        self.connections.dec();
+    }
+
+    /// A group commit is done.
+    pub(crate) fn committed(&self, timing: &CommitTiming) {
+        self.commit.observe(timing.whole.as_secs_f64());
+        if timing.synced {
+            self.fsync.observe(timing.disk.as_secs_f64());
+        }
+    }
+
+    /// Everything, as Prometheus' text format.
+    pub(crate) fn text(&self, levels: &Levels) -> String {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.waiting.set(gauge(levels.waiting));
+        self.running.set(gauge(levels.running));
+        self.memory_bytes.set(gauge(levels.transient_bytes));
+        self.memory_bound_bytes.set(gauge(levels.transient_bound_bytes));
+        let mut out = String::new();
+        let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Writing to a string can't fail.
+        let _ = encode(&mut out, &registry);
+        out
+    }
+}
+
+/// What is read off at the moment of asking.
+pub(crate) struct Levels {
+    pub(crate) waiting: usize,
+    pub(crate) running: usize,
+    pub(crate) transient_bytes: usize,
+    pub(crate) transient_bound_bytes: usize,
+}
+
+impl Meter for Metrics {
+    fn record(&self, measurement: Measurement) {
+        let seconds = |histogram: &Histogram, took: Duration| histogram.observe(took.as_secs_f64());
+        match measurement {
+            Measurement::Ack(took) => seconds(&self.ack, took),
+            Measurement::FirstToken(took) => seconds(&self.first_token, took),
+            Measurement::PerToken(took) => seconds(&self.per_token, took),
+            Measurement::Total(took) => seconds(&self.total, took),
+            Measurement::OutputTokens(tokens) => {
+                self.output_tokens.inc_by(tokens);
+            }
+            Measurement::Retry => {
+                self.retries.inc();
+            }
+            Measurement::QueueFull => {
+                self.queue_full.inc();
+            }
+        }
+    }
+}
+
+/// Sends the server's log to stderr.
+pub(crate) fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("`log.filter` can't be read: {error}"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}

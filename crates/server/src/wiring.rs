@@ -1,0 +1,7 @@
+//! Puts a server together: the only place that names engines and backends.
+
+mod deployments;
+mod engines;
+
+pub(crate) use deployments::{Deployments, listed_models, upstreams_for};
+pub(crate) use engines::Engines;

@@ -1,0 +1,177 @@
+//! Which engine keeps what.
+
+use crate::config::{Config, Durability, EngineKind};
+use crate::telemetry::Metrics;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::{Clock, EventLog, Expired, Ledger, LogKeeping, Retention, TaskStore, Unavailable};
+use tidewire_engines::by_durability::ByDurability;
+use tidewire_engines::{embedded, memory};
+
+/// How many logs one round of expiry deletes: a commit of some milliseconds.
+const EXPIRE_AT_ONCE: usize = 500;
+
+/// The engines of a server: the configured one, and the memory engine beside it for transient tasks.
+#[derive(Clone)]
+pub(crate) struct Engines {
+    durable: Durable,
+    transient: Arc<memory::Engine>,
+    clock: Arc<dyn Clock>,
+    keep: Retention,
+    keep_transient: Retention,
+}
+
+#[derive(Clone)]
+enum Durable {
+    Embedded(Arc<embedded::Engine>, Durability),
+    Memory(Arc<memory::Engine>),
+}
+
+/// Why the engine can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// The data directory can't be made.
+    #[error("the data directory {path} can't be made: {source}")]
+    Directory {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store can't be opened.
+    #[error(transparent)]
+    Embedded(#[from] embedded::OpenError),
+}
+
+impl Engines {
+    /// Opens what the configuration names.
+    pub(crate) fn open(config: &Config, clock: Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Self, OpenError> {
+        let bytes = usize::try_from(config.retention.transient_bytes).unwrap_or(usize::MAX);
+        let transient = Arc::new(memory::Engine::new(memory::Bounds { bytes }, clock.clone()));
+        let durable = match config.engine {
+            EngineKind::Memory => {
+                let bytes = usize::try_from(config.retention.bytes).unwrap_or(usize::MAX);
+                Durable::Memory(Arc::new(memory::Engine::new(memory::Bounds { bytes }, clock.clone())))
+            }
+            EngineKind::Embedded => open_embedded(config, &clock, metrics)?,
+        };
+        let keep = Retention {
+            age: Duration::from_secs(config.retention.age_hours.saturating_mul(3600)),
+            bytes: config.retention.bytes,
+        };
+        let keep_transient = Retention {
+            age: Duration::from_secs(config.retention.transient_minutes.saturating_mul(60)),
+            // Half: the other half is for what still runs.
+            bytes: config.retention.transient_bytes / 2,
+        };
+        Ok(Self { durable, transient, clock, keep, keep_transient })
+    }
+
+    /// All logs.
+    pub(crate) fn logs(&self) -> Arc<dyn EventLog> {
+        match &self.durable {
+            Durable::Embedded(engine, _) => Arc::new(self.beside(engine)),
+            Durable::Memory(engine) => Arc::new(self.beside(engine)),
+        }
+    }
+
+    /// All tasks.
+    pub(crate) fn tasks(&self) -> Arc<dyn TaskStore> {
+        match &self.durable {
+            Durable::Embedded(engine, _) => Arc::new(self.beside(engine)),
+            Durable::Memory(engine) => Arc::new(self.beside(engine)),
+        }
+    }
+
+    fn beside<D>(&self, durable: &Arc<D>) -> ByDurability<D, memory::Engine> {
+        ByDurability::new(durable.clone(), self.transient.clone(), self.clock.clone())
+    }
+
+    /// Where all is settled.
+    pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
+        match &self.durable {
+            Durable::Embedded(engine, _) => engine.clone(),
+            Durable::Memory(engine) => engine.clone(),
+        }
+    }
+
+    /// The engine of transient tasks.
+    pub(crate) fn transient(&self) -> &memory::Engine {
+        &self.transient
+    }
+
+    /// Whether changes are taken.
+    pub(crate) fn health(&self) -> Result<(), Unavailable> {
+        match &self.durable {
+            Durable::Embedded(engine, _) => engine.health(),
+            Durable::Memory(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match &self.durable {
+            Durable::Embedded(..) => "embedded",
+            Durable::Memory(_) => "memory",
+        }
+    }
+
+    /// What an ack survives, as `/readyz` says it.
+    pub(crate) fn durability(&self) -> &'static str {
+        match &self.durable {
+            Durable::Embedded(_, durability) => durability.name(),
+            Durable::Memory(_) => "none",
+        }
+    }
+
+    /// Deletes what retention no longer keeps; says whether there may be more.
+    pub(crate) async fn expire(&self) -> Result<bool, Unavailable> {
+        let now = self.clock.now();
+        let transient = self.transient.expire(now, self.keep_transient, EXPIRE_AT_ONCE).await?;
+        let durable: &dyn LogKeeping = match &self.durable {
+            Durable::Embedded(engine, _) => &**engine,
+            Durable::Memory(engine) => &**engine,
+        };
+        let durable: Expired = durable.expire(now, self.keep, EXPIRE_AT_ONCE).await?;
+        if durable.logs > 0 {
+            tracing::info!(logs = durable.logs, bytes = durable.bytes, "expired");
+        }
+        Ok(transient.logs >= EXPIRE_AT_ONCE || durable.logs >= EXPIRE_AT_ONCE)
+    }
+
+    /// Commits what was sent, and closes the store.
+    pub(crate) async fn shutdown(&self) {
+        if let Durable::Embedded(engine, _) = &self.durable {
+            engine.shutdown().await;
+        }
+    }
+}
+
+fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Durable, OpenError> {
+    std::fs::create_dir_all(&config.data)
+        .map_err(|source| OpenError::Directory { path: config.data.display().to_string(), source })?;
+    let metrics = metrics.clone();
+    let settings = embedded::Config {
+        mode: match config.durability {
+            Durability::Fsync => embedded::Mode::Fsync,
+            Durability::Write => embedded::Mode::Write,
+        },
+        hot_bytes: usize::try_from(config.retention.hot_bytes).unwrap_or(usize::MAX),
+        on_commit: Some(Arc::new(move |timing| metrics.committed(&timing))),
+        ..embedded::Config::new(&config.data)
+    };
+    let (engine, found) = embedded::Engine::open(settings, clock.clone())?;
+    tracing::info!(
+        format = found.format,
+        queued = found.tasks_queued,
+        running = found.tasks_running,
+        finished = found.tasks_finished,
+        live_logs = found.logs_live,
+        took_ms = u64::try_from(found.took.as_millis()).unwrap_or(u64::MAX),
+        "opened {}",
+        config.data.display()
+    );
+    for damaged in &found.damaged {
+        tracing::error!(damaged, "a stored record fails its checksum; it is not served");
+    }
+    Ok(Durable::Embedded(Arc::new(engine), config.durability))
+}
