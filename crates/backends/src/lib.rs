@@ -4,3 +4,4 @@
 pub mod local;
 pub mod openai;
 pub mod scripted;
+pub mod sse;

@@ -66,7 +66,7 @@ function block(all, at) {
   if (kind === "blank") return [mark(run((line) => kindOf(line) === "blank")), end];
   if (kind === "heading") {
     const [front] = all[at].match(KINDS[2][1]);
-    return [lines(element("h3"), front, all[at].slice(front.length)), end];
+    return [lines(element("h2"), front, all[at].slice(front.length)), end];
   }
   if (kind === "fence") {
     const fence = all[at].match(KINDS[0][1])[1];
@@ -114,9 +114,25 @@ class Prose {
     this.kept = 0; // and how many nodes there are before it.
   }
 
+  /** Only adds, where that can't change what is there: a long paragraph is slow to lay out anew at each frame. */
+  extend(text) {
+    const last = this.node.lastChild;
+    const end = last?.lastChild;
+    const added = text.slice(this.length);
+    const line = text.slice(text.lastIndexOf("\n", this.length - 1) + 1);
+    const inCode = last?.tagName === "PRE" && end.tagName === "CODE" && !/[`~]/.test(line);
+    // By 20 characters a line has shown whether it is an item or a heading.
+    const inText = last?.tagName === "P" && end.nodeType === Node.TEXT_NODE && line.length - added.length > 20
+      && !/[\n`*]/.test(added) && !/[`*]/.test(end.data);
+    if (inCode || inText) (inCode ? end.lastChild : end).appendData(added);
+    return inCode || inText;
+  }
+
   paint(text) {
     if (text.length === this.length) return;
+    const extended = this.extend(text);
     this.length = text.length;
+    if (extended) return;
     while (this.node.childNodes.length > this.kept) this.node.lastChild.remove();
     const all = text.slice(this.settled).match(/[^\n]*\n|[^\n]+/g);
     for (let at = 0, begin = this.settled; at < all.length;) {
@@ -256,7 +272,7 @@ class Turn {
   toJSON() { return Object.fromEntries(KEPT.map((name) => [name, this[name]])); }
 
   fail(error) {
-    Object.assign(this, { state: "failed", error, place: undefined, stopping: undefined });
+    Object.assign(this, { state: "failed", error, body: undefined, place: undefined, stopping: undefined });
     say(`Failed: ${error.message}`);
   }
 
@@ -268,6 +284,8 @@ class Turn {
 
 const EVENTS = {
   started(turn) {
+    // An ended task's log is only read again.
+    if (turn.ended) return;
     if (turn.state !== "running" && turn.live) say("The answer begins.");
     Object.assign(turn, { state: "running", place: undefined });
   },
@@ -461,7 +479,7 @@ function retry(turn, alone = false) {
   turn.begin(begun(turn.id, turn.prompt, alone ? [] : chat.turns.slice(0, chat.turns.indexOf(turn))));
   resume(turn);
   save();
-  turn.view.stop.focus();
+  $("prompt").focus(); // The button is gone.
 }
 
 function edit(turn) {
@@ -541,7 +559,7 @@ const FRAMES = {
   },
   unfollowed({ log, reason }) {
     const turn = chat.turns.find((turn) => turn.task === log);
-    if (!turn || turn.end || reason === "asked") return;
+    if (!turn || turn.asked || turn.end || reason === "asked") return;
     if (reason === "gone") turn.state = "expired";
     else if (reason === "ended") follow(turn);
     else turn.fail({ code: reason, message: "The server can't read this answer's log." });
@@ -552,8 +570,8 @@ const FRAMES = {
     if (!turn) return say(error.message);
     const { code } = error;
     if (code === "unknown_log" || code === "unknown_task") turn.state = "expired";
-    // The socket closes next; the turn goes out again on the one after it.
-    else if (asked.op === "submit" && code === "shutting_down") return;
+    // The socket closes next; all of it is asked again on the one after it.
+    else if (code === "shutting_down") return;
     else if (["offset_in_future", "epoch_changed", "trimmed"].includes(code) && turn.next > 0) {
       turn.clear();
       follow(turn);
@@ -586,7 +604,7 @@ async function greet() {
     const chosen = $("model").value || memory.read("model");
     $("model").replaceChildren(...names.map((name) => new Option(name, name, false, name === chosen)));
     $("pick").hidden = names.length === 0;
-    put($("version"), ready.ready ? `${ready.engine}, ${ready.durability} · ${ready.version}` : `Not ready: ${ready.reason}`);
+    put($("version"), ready.ready ? `${ready.version} · ${ready.engine}, ${ready.durability}` : `Not ready: ${ready.reason}`);
     $("version").classList.toggle("warn", !ready.ready);
     wire.ping(); // The first round trip measured a page that was busy beginning.
   } catch { /* The next connection asks again. */ }

@@ -3,7 +3,7 @@
 use crate::Edge;
 use crate::admission::admit;
 use crate::refusal::Refusal;
-use tidewire_core::port::Measurement;
+use tidewire_core::port::{Measurement, Submitted};
 use tidewire_core::queue::Place;
 use tidewire_core::{Epoch, Task, TaskRef, TenantId};
 use tidewire_proto::Submission;
@@ -55,16 +55,10 @@ pub(crate) async fn submit(edge: &Edge, tenant: TenantId, submission: Submission
     Ok(Accepted { task, epoch, place, known: !submitted.fresh })
 }
 
-/// Commits the task and its log. Together, so that both share one sync: a task without a log gets one from its
-/// worker, and a log without a task was never acknowledged. With an idempotency key the log waits for the
-/// answer, lest a repeated submit leaves a log that nobody knows.
-async fn commit(edge: &Edge, task: Task) -> Result<(tidewire_core::port::Submitted, Epoch), Refusal> {
-    if task.idempotency.is_some() {
-        let submitted = edge.tasks.submit(task).await?;
-        let epoch = edge.log.create(submitted.task.at().log()).await?;
-        return Ok((submitted, epoch));
-    }
-    let log = task.at().log();
-    let (submitted, epoch) = tokio::join!(edge.tasks.submit(task), edge.log.create(log));
-    Ok((submitted?, epoch?))
+/// Commits the task, and makes sure of its log. An engine that keeps both made the log in the task's own commit,
+/// and answers at once; where they are apart, a task without a log gets one from its worker.
+async fn commit(edge: &Edge, task: Task) -> Result<(Submitted, Epoch), Refusal> {
+    let submitted = edge.tasks.submit(task).await?;
+    let epoch = edge.log.create(submitted.task.at().log()).await?;
+    Ok((submitted, epoch))
 }

@@ -1,1 +1,186 @@
-//! Placeholder.
+//! Two engines as one: each call goes to the durable or to the transient one, as the durability says that every
+//! id carries. So a transient task takes the same way as a durable one.
+
+use async_trait::async_trait;
+use std::sync::Arc;
+use tidewire_core::port::{
+    Append, AppendError, Appended, Clock, Cursor, EventLog, Expired, FeedEntry, FeedPosition, Filter, LeaseError,
+    Leasing, Ledger, LogKeeping, LogState, Page, ReadError, Release, Renewal, Retention, Settlement, SubmitError,
+    Submitted, TaskPage, TaskStore, TrimError, Unavailable, UpdateError, Watch,
+};
+use tidewire_core::task::Lease;
+use tidewire_core::{
+    Durability, Ending, Entry, Epoch, LogId, LogRef, Offset, Task, TaskId, TaskRef, TenantId, Timestamp,
+};
+
+/// Sends each call to the engine that keeps what it is about.
+///
+/// An idempotency key is one engine's: the same key on a durable and on a transient task makes two tasks, so the
+/// submitter's body hash should not be alike for both.
+pub struct ByDurability<D, T> {
+    durable: Arc<D>,
+    transient: Arc<T>,
+    clock: Arc<dyn Clock>,
+}
+
+impl<D, T> ByDurability<D, T> {
+    /// From an engine for durable tasks and logs, and one for transient ones.
+    pub fn new(durable: Arc<D>, transient: Arc<T>, clock: Arc<dyn Clock>) -> Self {
+        Self { durable, transient, clock }
+    }
+}
+
+impl<D: EventLog, T: EventLog> ByDurability<D, T> {
+    fn logs(&self, log: LogRef) -> &dyn EventLog {
+        match log.log.durability() {
+            Durability::Durable => &*self.durable,
+            Durability::Transient => &*self.transient,
+        }
+    }
+}
+
+impl<D: LogKeeping, T: LogKeeping> ByDurability<D, T> {
+    fn keeping(&self, log: LogRef) -> &dyn LogKeeping {
+        match log.log.durability() {
+            Durability::Durable => &*self.durable,
+            Durability::Transient => &*self.transient,
+        }
+    }
+}
+
+impl<D: TaskStore, T: TaskStore> ByDurability<D, T> {
+    fn tasks(&self, task: TaskId) -> &dyn TaskStore {
+        match task.durability() {
+            Durability::Durable => &*self.durable,
+            Durability::Transient => &*self.transient,
+        }
+    }
+}
+
+#[async_trait]
+impl<D: EventLog + Ledger, T: EventLog> EventLog for ByDurability<D, T> {
+    async fn create(&self, log: LogRef) -> Result<Epoch, Unavailable> {
+        self.logs(log).create(log).await
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.logs(append.log).append(append).await
+    }
+
+    async fn end(&self, append: Append, ending: Ending) -> Result<Appended, AppendError> {
+        let (log, usage) = (append.log, ending.usage);
+        let appended = self.logs(log).end(append, ending).await?;
+        // The log of a transient task goes with the process; what it cost does not.
+        if let (Durability::Transient, Some(task)) = (log.log.durability(), log.log.task()) {
+            let settlement = Settlement { task: TaskRef { tenant: log.tenant, task }, at: self.clock.now(), usage };
+            self.durable.settle(settlement).await?;
+        }
+        Ok(appended)
+    }
+
+    async fn read(&self, log: LogRef, cursor: Cursor, max_bytes: usize) -> Result<Page, ReadError> {
+        self.logs(log).read(log, cursor, max_bytes).await
+    }
+
+    async fn state(&self, log: LogRef) -> Result<LogState, ReadError> {
+        self.logs(log).state(log).await
+    }
+
+    async fn watch(&self, log: LogRef) -> Result<Watch, ReadError> {
+        self.logs(log).watch(log).await
+    }
+}
+
+#[async_trait]
+impl<D: LogKeeping, T: LogKeeping> LogKeeping for ByDurability<D, T> {
+    async fn trim(&self, log: LogRef, upto: Offset, snapshot: Entry) -> Result<(), TrimError> {
+        self.keeping(log).trim(log, upto, snapshot).await
+    }
+
+    /// Each engine keeps as many bytes as `keep` says. The transient one goes first, for its memory is scarce,
+    /// and a long line of durable logs must not hold it up.
+    async fn expire(&self, now: Timestamp, keep: Retention, limit: usize) -> Result<Expired, Unavailable> {
+        let transient = self.transient.expire(now, keep, limit).await?;
+        let durable = self.durable.expire(now, keep, limit.saturating_sub(transient.logs)).await?;
+        Ok(Expired { logs: transient.logs + durable.logs, bytes: transient.bytes + durable.bytes })
+    }
+
+    async fn erase(&self, log: LogRef) -> Result<(), TrimError> {
+        self.keeping(log).erase(log).await
+    }
+
+    async fn list(&self, tenant: TenantId, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, Unavailable> {
+        let mut logs = self.durable.list(tenant, after, limit).await?;
+        logs.extend(self.transient.list(tenant, after, limit).await?);
+        logs.sort_unstable();
+        logs.truncate(limit);
+        Ok(logs)
+    }
+
+    /// Of durable logs only: a position must stay good over restarts.
+    async fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<FeedEntry>, Unavailable> {
+        self.durable.feed(after, limit).await
+    }
+}
+
+#[async_trait]
+impl<D: TaskStore, T: TaskStore> TaskStore for ByDurability<D, T> {
+    async fn submit(&self, task: Task) -> Result<Submitted, SubmitError> {
+        self.tasks(task.id).submit(task).await
+    }
+
+    async fn get(&self, task: TaskRef) -> Result<Option<Task>, Unavailable> {
+        self.tasks(task.task).get(task).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<TaskPage, Unavailable> {
+        let durable = self.durable.list(filter).await?;
+        let transient = self.transient.list(filter).await?;
+        Ok(merged(durable, transient, filter.limit))
+    }
+
+    async fn request_stop(&self, task: TaskRef) -> Result<Task, UpdateError> {
+        self.tasks(task.task).request_stop(task).await
+    }
+
+    async fn lease(&self, task: TaskRef, leasing: Leasing) -> Result<(Task, Lease), LeaseError> {
+        self.tasks(task.task).lease(task, leasing).await
+    }
+
+    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>, Unavailable> {
+        let is_durable = |lease: &Lease| lease.task.task.durability() == Durability::Durable;
+        let (of_durable, of_transient): (Vec<_>, Vec<_>) = leases.iter().cloned().partition(is_durable);
+        if of_transient.is_empty() {
+            return self.durable.renew(leases, until).await;
+        }
+        let mut durable = self.durable.renew(&of_durable, until).await?.into_iter();
+        let mut transient = self.transient.renew(&of_transient, until).await?.into_iter();
+        let answer = |lease| if is_durable(lease) { durable.next() } else { transient.next() };
+        Ok(leases.iter().map(answer).map(|answer| answer.unwrap_or(Renewal::Lost)).collect())
+    }
+
+    async fn release(&self, lease: &Lease, release: Release) -> Result<(), UpdateError> {
+        self.tasks(lease.task.task).release(lease, release).await
+    }
+
+    async fn finish(&self, task: TaskRef, at: Timestamp, ending: Ending) -> Result<(), UpdateError> {
+        self.tasks(task.task).finish(task, at, ending).await
+    }
+}
+
+/// One page from a page of each, newest first.
+fn merged(one: TaskPage, other: TaskPage, limit: usize) -> TaskPage {
+    // A page that has a next one tells nothing of what is older than the place where that begins. The newer of
+    // two such places is how far down the merged page may go.
+    let told_to = one.next.max(other.next);
+    let mut tasks = one.tasks;
+    tasks.extend(other.tasks);
+    tasks.sort_unstable_by_key(|task| std::cmp::Reverse(task.id));
+    if let Some(told_to) = told_to {
+        tasks.retain(|task| task.id >= told_to);
+    }
+    let cut = tasks.len() > limit;
+    tasks.truncate(limit);
+    let next = if cut { tasks.last().map(|last| last.id) } else { told_to };
+    TaskPage { tasks, next }
+}

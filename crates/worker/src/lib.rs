@@ -11,7 +11,7 @@ mod reaper;
 mod retry;
 mod run;
 
-pub use pool::{Pool, Slots};
+pub use pool::{Pool, Running, Slots};
 pub use retry::Backoff;
 
 use std::collections::HashMap;

@@ -26,6 +26,17 @@ pub struct Slots {
     pub count: usize,
 }
 
+/// How many tasks run.
+#[derive(Clone)]
+pub struct Running(Arc<Keeper>);
+
+impl Running {
+    /// Now.
+    pub fn count(&self) -> usize {
+        self.0.running()
+    }
+}
+
 /// Running workers.
 pub struct Pool {
     worker: Arc<Worker>,
@@ -55,9 +66,9 @@ impl Pool {
         pool
     }
 
-    /// How many tasks run now.
-    pub fn running(&self) -> usize {
-        self.keeper.running()
+    /// How many tasks run, for whoever wants to know while the pool works.
+    pub fn running(&self) -> Running {
+        Running(self.keeper.clone())
     }
 
     /// Stops: claims nothing more, gives running tasks `grace` to end, hands the rest back, and returns once
@@ -72,7 +83,7 @@ impl Pool {
         }
         tokio::select! {
             () = self.runs.wait() => {}
-            () = clock.sleep(HAND_BACK) => tracing::warn!(running = self.running(), "tasks did not hand back in time"),
+            () = clock.sleep(HAND_BACK) => tracing::warn!(running = self.keeper.running(), "tasks did not hand back in time"),
         }
         self.end.cancel();
         self.rest.close();

@@ -4,6 +4,7 @@ use super::terminal::Terminal;
 use serde_json::Value;
 use std::future::pending;
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 use tidewire_client::proto::WireEvent;
 use tidewire_client::{Answer, Batch, Change, Follow, Session, SessionError, Status, Stopwatch};
@@ -90,9 +91,11 @@ impl Show {
     /// Reads the log to its end.
     pub(crate) async fn run(mut self, session: &Session, task: &str, log: &mut Follow) -> Result<Shown, ShowError> {
         let mut status = session.status();
-        let stopped = pending().right_future();
-        tokio::pin!(stopped);
+        let mut stop: Option<Pin<Box<dyn Future<Output = _> + '_>>> = None;
         let mut stopping = false;
+        // Kept over the rounds of the loop: a Ctrl-C between two of them would go unheard.
+        let interrupted = ctrl_c();
+        tokio::pin!(interrupted);
         loop {
             tokio::select! {
                 batch = log.next() => match batch {
@@ -103,7 +106,8 @@ impl Show {
                     let now = status.borrow_and_update().clone();
                     self.status(&now)?;
                 }
-                Ok(()) = ctrl_c() => {
+                Ok(()) = &mut interrupted => {
+                    interrupted.set(ctrl_c());
                     if stopping || self.interrupt == Interrupt::Leaves {
                         self.shown.left = true;
                         break;
@@ -111,13 +115,10 @@ impl Show {
                     stopping = true;
                     self.end_line()?;
                     self.terminal.note("stopping; Ctrl-C again leaves")?;
-                    stopped.set(session.stop(task).left_future());
+                    stop = Some(Box::pin(session.stop(task)));
                 }
                 // The state is in the log's end as well; only a failure is news.
-                state = &mut stopped => {
-                    stopped.set(pending().right_future());
-                    state?;
-                }
+                state = settled(&mut stop) => drop(state?),
             }
         }
         self.end_line()?;
@@ -220,4 +221,12 @@ impl Show {
     fn end_line(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.mid_line) { self.terminal.write("\n") } else { Ok(()) }
     }
+}
+
+/// The work's outcome, once there is work.
+async fn settled<T>(work: &mut Option<Pin<Box<dyn Future<Output = T> + '_>>>) -> T {
+    let Some(running) = work else { return pending().await };
+    let done = running.await;
+    *work = None;
+    done
 }

@@ -44,7 +44,7 @@ impl Terminal {
         writeln!(io::stderr().lock(), "{}", self.dim(self.notes, &printable(line)))
     }
 
-    fn dim<'a>(self, terminal: bool, text: &'a str) -> Cow<'a, str> {
+    fn dim(self, terminal: bool, text: &str) -> Cow<'_, str> {
         if terminal && self.colours { Cow::Owned(format!("\x1b[2m{text}\x1b[0m")) } else { Cow::Borrowed(text) }
     }
 }

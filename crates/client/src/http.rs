@@ -1,0 +1,226 @@
+//! The HTTP face: one request, one answer.
+
+use crate::endpoint::Endpoint;
+use reqwest::{Method, RequestBuilder, Response};
+use serde::de::DeserializeOwned;
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+use tidewire_proto::http::{Accepted, Ready, TaskList};
+use tidewire_proto::{Code, ErrorBody, Submission, TaskView, WireError};
+
+/// How long a connection may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// How long an answer may take that waits for nothing.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How much of a body that is no error of ours is shown.
+const SHOWN_CHARS: usize = 200;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Nothing listens there.
+    #[error("no server at {url}: start one with `tidewire serve`")]
+    NoServer {
+        /// The server's address.
+        url: String,
+    },
+    /// The server said no.
+    #[error("{} ({})", .error.message, .error.code)]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The server's code and words.
+        error: WireError,
+    },
+    /// The network, the name, the certificate, or an answer that can't be read.
+    #[error("can't talk to {url}: {source}")]
+    Broken {
+        /// The server's address.
+        url: String,
+        /// What happened.
+        source: reqwest::Error,
+    },
+}
+
+/// Which tasks to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// `queued`, `running`, `done`, `failed`, `stopped`; several with commas.
+    pub state: Option<String>,
+    /// The public model name.
+    pub model: Option<String>,
+    /// How many; 20 unless told otherwise.
+    pub limit: Option<u32>,
+    /// The `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// A server's HTTP face. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Http {
+    client: reqwest::Client,
+    base: String,
+}
+
+impl Http {
+    /// A client of this server. It connects when it is used.
+    pub fn new(endpoint: &Endpoint) -> Result<Self, HttpError> {
+        // An error says that the process has chosen its cryptography before us: that one serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let base = endpoint.url().to_owned();
+        // No proxy, as the WebSocket has none: both must reach the same server.
+        let client = reqwest::Client::builder().connect_timeout(CONNECT_LIMIT).tcp_nodelay(true).no_proxy().build();
+        match client {
+            Ok(client) => Ok(Self { client, base }),
+            Err(source) => Err(HttpError::Broken { url: base, source }),
+        }
+    }
+
+    /// Submits a task.
+    pub async fn submit(&self, task: &Submission) -> Result<Accepted, HttpError> {
+        self.json(self.request(Method::POST, "/v1/tasks").json(task)).await
+    }
+
+    /// A task's record.
+    pub async fn task(&self, id: &str) -> Result<TaskView, HttpError> {
+        self.json(self.request(Method::GET, &format!("/v1/tasks/{}", segment(id)))).await
+    }
+
+    /// A page of tasks, newest first.
+    pub async fn tasks(&self, filter: &Filter) -> Result<TaskList, HttpError> {
+        let mut query = Query::default();
+        query.add("state", filter.state.as_deref());
+        query.add("model", filter.model.as_deref());
+        query.add("limit", filter.limit.map(|limit| limit.to_string()).as_deref());
+        query.add("cursor", filter.cursor.as_deref());
+        self.json(self.request(Method::GET, &format!("/v1/tasks{}", query.0))).await
+    }
+
+    /// Stops a task, and waits for its end, two seconds at most.
+    pub async fn stop(&self, id: &str) -> Result<TaskView, HttpError> {
+        self.json(self.request(Method::POST, &format!("/v1/tasks/{}/stop", segment(id)))).await
+    }
+
+    /// A task's text so far. With `wait`, the server waits so long for the task to end.
+    pub async fn text(&self, id: &str, wait: Option<Duration>) -> Result<String, HttpError> {
+        let mut query = Query::default();
+        query.add("wait_ms", wait.map(|wait| wait.as_millis().to_string()).as_deref());
+        let request = self.request(Method::GET, &format!("/v1/tasks/{}/text{}", segment(id), query.0));
+        self.plain(request.timeout(ANSWER_LIMIT + wait.unwrap_or_default())).await
+    }
+
+    /// Whether the server takes work, and what it promises. A server that takes none is no error here.
+    pub async fn ready(&self) -> Result<Ready, HttpError> {
+        let response = self.send(self.request(Method::GET, "/readyz")).await?;
+        if response.status().as_u16() == 503 {
+            return self.read(response).await;
+        }
+        self.read(self.accepted(response).await?).await
+    }
+
+    /// The public models, as OpenAI lists them.
+    pub async fn models(&self) -> Result<serde_json::Value, HttpError> {
+        self.json(self.request(Method::GET, "/v1/models")).await
+    }
+
+    /// The server's metrics, as Prometheus text.
+    pub async fn metrics(&self) -> Result<String, HttpError> {
+        self.plain(self.request(Method::GET, "/metrics")).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base)).timeout(ANSWER_LIMIT)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, HttpError> {
+        let response = self.accepted(self.send(request).await?).await?;
+        self.read(response).await
+    }
+
+    async fn plain(&self, request: RequestBuilder) -> Result<String, HttpError> {
+        let response = self.accepted(self.send(request).await?).await?;
+        response.text().await.map_err(|source| self.broken(source))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, HttpError> {
+        request.send().await.map_err(|source| self.broken(source))
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, HttpError> {
+        response.json().await.map_err(|source| self.broken(source))
+    }
+
+    async fn accepted(&self, response: Response) -> Result<Response, HttpError> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.text().await.map_err(|source| self.broken(source))?;
+        let foreign = || {
+            let shown: String = body.chars().take(SHOWN_CHARS).collect();
+            WireError::new(Code::Internal, format!("HTTP {status}: {shown}"))
+        };
+        let error = serde_json::from_str(&body).map_or_else(|_| foreign(), |body: ErrorBody| body.error);
+        Err(HttpError::Refused { status: status.as_u16(), error })
+    }
+
+    fn broken(&self, source: reqwest::Error) -> HttpError {
+        let url = self.base.clone();
+        let mut cause: Option<&dyn std::error::Error> = source.source();
+        while let Some(error) = cause {
+            let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+            if error.downcast_ref::<io::Error>().is_some_and(refused) {
+                return HttpError::NoServer { url };
+            }
+            cause = error.source();
+        }
+        HttpError::Broken { url, source }
+    }
+}
+
+/// A query string that is written as it grows.
+#[derive(Default)]
+struct Query(String);
+
+impl Query {
+    fn add(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.0.push(if self.0.is_empty() { '?' } else { '&' });
+            self.0.push_str(name);
+            self.0.push('=');
+            self.0.push_str(&segment(value));
+        }
+    }
+}
+
+/// One segment of a path or one value of a query, percent-encoded: an id comes from a user's keyboard.
+fn segment(text: &str) -> String {
+    use std::fmt::Write;
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            encoded.push(byte.into());
+        } else {
+            // Writing to a string can't fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_user_typed_stays_one_segment() {
+        assert_eq!(segment("task_01k-x.y~z"), "task_01k-x.y~z");
+        assert_eq!(segment("../a b?é"), "..%2Fa%20b%3F%C3%A9");
+        let mut query = Query::default();
+        query.add("state", Some("queued,running"));
+        query.add("model", None);
+        query.add("limit", Some("3"));
+        assert_eq!(query.0, "?state=queued%2Crunning&limit=3");
+    }
+}

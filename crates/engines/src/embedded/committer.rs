@@ -1,0 +1,169 @@
+//! The committer: one thread that owns every change. It takes what is waiting, decides each change by the
+//! rules of the core, writes all of them as one batch, syncs once, and only then shows and answers them.
+//!
+//! ```text
+//!  callers ──▶ [ channel ] ──▶ decide ──▶ journal + one sync ──▶ show to readers ──▶ answer
+//!                  ▲ what arrives during the sync is the next round
+//! ```
+
+use super::op::Op;
+use super::slots::Window;
+use super::stats::CommitTiming;
+use super::{Mode, Shared, counts::Counts};
+use fjall::PersistMode;
+use heads::Heads;
+use round::Round;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tidewire_core::TenantId;
+use tidewire_core::port::{Totals, Unavailable};
+use tokio::sync::mpsc;
+
+mod append;
+mod heads;
+mod keep;
+mod round;
+mod seal_round;
+mod task;
+
+/// The most changes of one round: each waits for all others of its round to be decided, some 5 µs each.
+const MAX_ROUND_CHANGES: usize = 4096;
+/// A round that carries this much data is committed: some 10 ms of a disk that writes 400 MB/s.
+const MAX_ROUND_BYTES: usize = 4 * 1024 * 1024;
+
+/// A change on its way to the committer.
+pub(super) struct Queued {
+    pub(super) op: Op,
+    /// What it holds of the room for waiting changes.
+    pub(super) bytes: usize,
+}
+
+/// The thread's state. Nothing in it is shared: what readers see is in [`Shared`], as of the last commit.
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    ops: mpsc::Receiver<Queued>,
+    heads: Heads,
+    window: Window,
+    counts: Counts,
+    totals: HashMap<TenantId, Totals>,
+}
+
+impl Committer {
+    pub(super) fn new(shared: Arc<Shared>, ops: mpsc::Receiver<Queued>, counts: Counts, hot_bytes: usize) -> Self {
+        Self { shared, ops, heads: Heads::default(), window: Window::new(hot_bytes), counts, totals: HashMap::new() }
+    }
+
+    /// Serves until it is closed or the disk fails. What is waiting then is refused, by being dropped.
+    pub(super) fn run(mut self) {
+        let mut waiting = Vec::new();
+        while self.ops.blocking_recv_many(&mut waiting, MAX_ROUND_CHANGES) > 0 {
+            if let Err(failure) = self.serve(&mut waiting) {
+                // Nothing of the failed round was shown. What the store now holds of it is not known, so
+                // nothing more is promised until it is opened again.
+                self.shared.refuse_from_now_on(failure);
+                return;
+            }
+        }
+        if let Err(failure) = self.shared.store.db.persist(PersistMode::SyncAll) {
+            self.shared.refuse_from_now_on(Unavailable::new(format_args!("the last sync failed: {failure}")));
+        }
+        self.shared.room.close();
+    }
+
+    fn serve(&mut self, waiting: &mut Vec<Queued>) -> Result<(), Unavailable> {
+        let room = waiting.iter().map(|queued| queued.bytes).sum();
+        let mut round = self.begin();
+        for queued in waiting.drain(..) {
+            match queued.op {
+                Op::Close => self.ops.close(),
+                Op::Keep(keep) => {
+                    self.commit(&mut round)?;
+                    self.keep(&mut round, keep);
+                    self.commit(&mut round)?;
+                }
+                op => self.decide(&mut round, op),
+            }
+            if round.bytes >= MAX_ROUND_BYTES {
+                self.commit(&mut round)?;
+            }
+        }
+        self.commit(&mut round)?;
+        self.shared.room.add_permits(room);
+        Ok(())
+    }
+
+    fn begin(&self) -> Round {
+        Round::new(self.shared.store.db.batch(), self.shared.clock.monotonic())
+    }
+
+    fn decide(&mut self, round: &mut Round, op: Op) {
+        round.changes += 1;
+        match op {
+            Op::Create(log, reply) => {
+                let result = self.create(round, log).map_err(Unavailable::from);
+                round.answer(reply, result);
+            }
+            Op::Append(append, ending, reply) => {
+                let result = self.append(round, &append, ending);
+                round.answer(reply, result);
+            }
+            Op::Submit(submit, reply) => {
+                let result = self.submit(round, *submit);
+                round.answer(reply, result);
+            }
+            Op::RequestStop(task, reply) => {
+                let result = self.request_stop(round, task);
+                round.answer(reply, result);
+            }
+            Op::Lease(task, leasing, reply) => self.lease(round, task, leasing, reply),
+            Op::Renew(leases, until, reply) => self.renew(round, &leases, until, reply),
+            Op::Release(lease, release, reply) => self.release(round, &lease, release, reply),
+            Op::Finish(task, at, ending, reply) => {
+                let result = self.finish(round, task, at, ending);
+                round.answer(reply, result);
+            }
+            Op::Settle(settlement, reply) => {
+                let result = self.settle(round, settlement.task, settlement.at, settlement.usage);
+                round.answer(reply, result);
+            }
+            Op::Keep(_) | Op::Close => {}
+        }
+    }
+
+    /// Commits a round: first the disk, then the readers, then the answers. A fresh one takes its place.
+    fn commit(&mut self, round: &mut Round) -> Result<(), Unavailable> {
+        let mut round = std::mem::replace(round, self.begin());
+        self.seal(&mut round)?;
+        let shared = self.shared.clone();
+        let before = shared.clock.monotonic();
+        let written = !round.batch.is_empty();
+        let synced = round.durable && shared.mode == Mode::Fsync;
+        if written {
+            let batch = std::mem::replace(&mut round.batch, shared.store.db.batch());
+            let persist = match (round.durable, shared.mode) {
+                // In the store's own buffer. It reaches the disk before anything that comes after it.
+                (false, _) => None,
+                (true, Mode::Write) => Some(PersistMode::Buffer),
+                (true, Mode::Fsync) => Some(PersistMode::SyncData),
+            };
+            if let Some(hook) = &shared.before_commit {
+                hook().map_err(|error| Unavailable::new(format_args!("a commit failed: {error}")))?;
+            }
+            // The store syncs its journal before it shows the batch to anybody, itself included.
+            let committed = batch.durability(persist).commit();
+            committed.map_err(|error| Unavailable::new(format_args!("a commit failed: {error}")))?;
+        }
+        let after = shared.clock.monotonic();
+        let (began, changes, bytes) = (round.began, round.changes, round.bytes);
+        self.show(round);
+        if written {
+            let whole = shared.clock.monotonic().saturating_sub(began);
+            let timing = CommitTiming { whole, disk: after.saturating_sub(before), synced, changes, bytes };
+            shared.stats.add(&timing, self.window.bytes());
+            if let Some(told) = &shared.on_commit {
+                told(timing);
+            }
+        }
+        Ok(())
+    }
+}

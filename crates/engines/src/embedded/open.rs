@@ -1,0 +1,223 @@
+//! Opening the store: whose it is, whether this version can read it, and what the last run left in it.
+
+use super::committer::Committer;
+use super::counts::Counts;
+use super::lock::Lock;
+use super::record::Reader;
+use super::store::{Store, Trouble, pair, parse_task};
+use super::{Config, Engine, Shared, head, key, live, seal};
+use bytes::Bytes;
+use fjall::{Keyspace, PersistMode, Readable, Snapshot};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::{Clock, Unavailable};
+use tidewire_core::{Ending, Kind, State, Task, TaskRef, Timestamp};
+
+/// The format that this version writes. A change of what is stored raises it, and [`check_format`] then
+/// brings older stores up to it.
+const FORMAT: u32 = 1;
+const FORMAT_KEY: &[u8] = b"format";
+
+/// Why the store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it. Stop that one, or choose another directory.
+    #[error("the data directory {} is in use{}; stop that process or choose another directory", path.display(), held_by(*pid))]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The process that has it, where that is known.
+        pid: Option<u32>,
+    },
+    /// A newer version of tidewire wrote it. Use that version.
+    #[error("the store has format {found}, and this version of tidewire knows formats up to {known}; use a newer one")]
+    NewerFormat {
+        /// The store's format.
+        found: u32,
+        /// The newest one that this version knows.
+        known: u32,
+    },
+    /// A part of it without which nothing can be served is damaged. Restore it from a backup.
+    #[error("the store is damaged: {what}; restore it from a backup")]
+    Damaged {
+        /// Which part.
+        what: String,
+    },
+    /// A file or directory can't be used.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: std::io::Error,
+    },
+    /// The store can't be read or written.
+    #[error("the store in {} can't be opened: {reason}", path.display())]
+    Store {
+        /// The data directory.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+fn held_by(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+}
+
+/// What an open found.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// The store's format.
+    pub format: u32,
+    /// Logs that have not ended.
+    pub logs_live: u64,
+    /// Tasks that wait for a worker.
+    pub tasks_queued: usize,
+    /// Tasks whose worker went with the last run: their leases have lapsed.
+    pub tasks_running: usize,
+    /// Tasks whose log had ended while their record had not: finished now.
+    pub tasks_finished: usize,
+    /// Records that fail their checksum, for people. They are not served.
+    pub damaged: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Engine {
+    /// Opens the store, and makes it where there is none. Blocks while it reads the journal; call it before
+    /// anything is served.
+    pub fn open(config: Config, clock: Arc<dyn Clock>) -> Result<(Self, Recovered), OpenError> {
+        let began = clock.monotonic();
+        let path = config.path.clone();
+        std::fs::create_dir_all(&path).map_err(|error| OpenError::Io { path: path.clone(), error })?;
+        let lock = Lock::acquire(&path)?;
+        let failed = |error: fjall::Error| OpenError::Store { path: path.clone(), reason: error.to_string() };
+        let (db, meta) = Store::open_meta(&path, config.cache_bytes).map_err(failed)?;
+        let format = check_format(&meta).map_err(|error| match error {
+            FormatError::Newer { found } => OpenError::NewerFormat { found, known: FORMAT },
+            FormatError::Damaged => OpenError::Damaged { what: "its format number fails its checksum".to_owned() },
+            FormatError::Store(error) => failed(error),
+        })?;
+        db.persist(PersistMode::SyncAll).map_err(failed)?;
+        let store = Store::open(db, meta, lock).map_err(failed)?;
+        let troubled = |trouble: Trouble| match trouble {
+            Trouble::Damaged { what, .. } => OpenError::Damaged { what },
+            Trouble::Disk(error) => failed(error),
+        };
+        let at = store.db.snapshot();
+        let counts = Counts::read(&store, &at).map_err(troubled)?;
+        let found = find_live(&store, &at).map_err(troubled)?;
+        drop(at);
+
+        let mut recovered = Recovered { format, damaged: found.damaged, ..Recovered::default() };
+        let (hot_bytes, shared) = (config.hot_bytes, Arc::new(Shared::new(store, config, clock)));
+        shared.live.show(found.entries.into_iter());
+        let (queue, ops) = Shared::queue();
+        let mut committer = Committer::new(shared.clone(), ops, counts, hot_bytes);
+        for (task, at, ending) in found.ended {
+            let finished = committer.finish_ended(task, at, ending);
+            finished.map_err(|Unavailable { reason }| OpenError::Store { path: path.clone(), reason })?;
+            recovered.tasks_finished += 1;
+        }
+        recovered.logs_live = counts.logs_live;
+        (recovered.tasks_queued, recovered.tasks_running) = shared.live.count();
+        let engine =
+            Self::start(shared, committer, queue).map_err(|error| OpenError::Io { path: path.clone(), error })?;
+        recovered.took = engine.shared.clock.monotonic().saturating_sub(began);
+        Ok((engine, recovered))
+    }
+}
+
+enum FormatError {
+    Newer { found: u32 },
+    Damaged,
+    Store(fjall::Error),
+}
+
+/// The store's format; a new store gets this version's.
+fn check_format(meta: &Keyspace) -> Result<u32, FormatError> {
+    let Some(value) = meta.get(FORMAT_KEY).map_err(FormatError::Store)? else {
+        let value = seal::seal(FORMAT_KEY, &[&FORMAT.to_le_bytes()]);
+        meta.insert(FORMAT_KEY, value).map_err(FormatError::Store)?;
+        return Ok(FORMAT);
+    };
+    let body = seal::open(FORMAT_KEY, &value.into()).map_err(|_| FormatError::Damaged)?;
+    let found = body.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(FormatError::Damaged)?;
+    if found > FORMAT {
+        return Err(FormatError::Newer { found });
+    }
+    Ok(found)
+}
+
+#[derive(Default)]
+struct Found {
+    entries: Vec<live::Entry>,
+    /// Tasks whose log has ended, and how.
+    ended: Vec<(TaskRef, Timestamp, Ending)>,
+    damaged: Vec<String>,
+}
+
+/// Every task that has not ended, its lease void: the worker that held it went with the last run.
+fn find_live(store: &Store, at: &Snapshot) -> Result<Found, Trouble> {
+    let mut found = Found::default();
+    for record in at.iter(&store.live) {
+        let (key, value) = pair(record)?;
+        let task = match parse_live(&key, &value) {
+            Ok(task) => task,
+            Err(damaged) => {
+                found.damaged.push(damaged.to_string());
+                continue;
+            }
+        };
+        match revive(store, at, task) {
+            Ok((entry, ending)) => {
+                found.ended.extend(ending.map(|(at, ending)| (entry.task.at(), at, ending)));
+                found.entries.push(entry);
+            }
+            Err(Trouble::Disk(error)) => return Err(error.into()),
+            Err(damaged @ Trouble::Damaged { .. }) => found.damaged.push(damaged.to_string()),
+        }
+    }
+    Ok(found)
+}
+
+fn parse_live(key: &[u8], value: &Bytes) -> Result<Task, Trouble> {
+    let task = key::parse_task(key).ok_or_else(|| Trouble::damaged("the key of a task"))?;
+    let damaged = |_| Trouble::damaged(format!("the record of {}", task.task));
+    parse_task(&seal::open(key, value).map_err(damaged)?, task)
+}
+
+/// A live task as this run takes it up, and how its log ended, if it did.
+fn revive(store: &Store, at: &Snapshot, mut task: Task) -> Result<(live::Entry, Option<(Timestamp, Ending)>), Trouble> {
+    if task.state == State::Running {
+        task.leased_until = None;
+    }
+    let mut ending = None;
+    if let Some(stand) = head::stored(store, at, task.at().log())? {
+        // The journal keeps a lease before an append that carries its fence. The greater of both holds even
+        // if that should ever fail.
+        task.fence = task.fence.max(stand.state.fence);
+        if stand.state.ended {
+            ending = Some(last_word(store, at, &task)?);
+        }
+    }
+    Ok((live::Entry { task, input: None }, ending))
+}
+
+/// The `end` event of a task's log.
+fn last_word(store: &Store, at: &Snapshot, task: &Task) -> Result<(Timestamp, Ending), Trouble> {
+    let log = task.at().log();
+    let damaged = || Trouble::damaged(format!("the end event of {}", log.log));
+    let last = at.range(&store.events, super::store::all_events(log)).next_back().ok_or_else(damaged)?;
+    let (key, value) = pair(last)?;
+    let from = key::parse_events_from(&key).ok_or_else(damaged)?;
+    let mut record = Reader::checked(log, from, &value).map_err(|_| damaged())?;
+    let mut last = None;
+    while let Some(event) = record.next().map_err(|_| damaged())? {
+        last = Some(event);
+    }
+    let event = last.filter(|event| event.kind == Kind::End).ok_or_else(damaged)?;
+    Ok((event.at, serde_json::from_slice(&event.data).map_err(|_| damaged())?))
+}

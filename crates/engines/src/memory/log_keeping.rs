@@ -1,0 +1,70 @@
+//! The engine as a `LogKeeping`. With an ended log its task's record goes too.
+
+use super::{Engine, lock};
+use async_trait::async_trait;
+use tidewire_core::port::{Expired, FeedEntry, FeedPosition, LogKeeping, Retention, TrimError, Unavailable};
+use tidewire_core::{Entry, LogId, LogRef, Offset, TaskRef, TenantId, Timestamp};
+
+#[async_trait]
+impl LogKeeping for Engine {
+    async fn trim(&self, log: LogRef, upto: Offset, snapshot: Entry) -> Result<(), TrimError> {
+        let log = self.logs.get(log).ok_or(TrimError::Unknown)?;
+        let mut log = lock(&log);
+        let before = log.data_bytes();
+        let (freed, added) = log.trim(upto, &snapshot)?;
+        self.room.take_anyway(added);
+        self.room.give_back(freed);
+        if log.head.state.ended {
+            let mut ended = lock(&self.ended);
+            ended.data_bytes = ended.data_bytes + log.data_bytes() as u64 - before as u64;
+        }
+        Ok(())
+    }
+
+    async fn expire(&self, now: Timestamp, keep: Retention, limit: usize) -> Result<Expired, Unavailable> {
+        let mut expired = Expired::default();
+        for _ in 0..limit {
+            let Some(log) = self.next_to_expire(now, keep) else {
+                break;
+            };
+            if let Some((charged, data)) = self.logs.remove_ended(log) {
+                self.room.give_back(charged);
+                lock(&self.ended).data_bytes -= data as u64;
+                expired.logs += 1;
+                expired.bytes += data as u64;
+            }
+            if let Some(task) = log.log.task() {
+                self.room.give_back(self.tasks.remove_ended(TaskRef { tenant: log.tenant, task }));
+            }
+        }
+        Ok(expired)
+    }
+
+    async fn erase(&self, log: LogRef) -> Result<(), TrimError> {
+        let log = self.logs.get(log).ok_or(TrimError::Unknown)?;
+        let mut log = lock(&log);
+        let freed = log.erase()?;
+        self.room.give_back(freed);
+        if log.head.state.ended {
+            lock(&self.ended).data_bytes -= freed as u64;
+        }
+        Ok(())
+    }
+
+    async fn list(&self, tenant: TenantId, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, Unavailable> {
+        Ok(self.logs.list(tenant, after, limit))
+    }
+
+    async fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<FeedEntry>, Unavailable> {
+        Ok(self.logs.feed(after, limit))
+    }
+}
+
+impl Engine {
+    fn next_to_expire(&self, now: Timestamp, keep: Retention) -> Option<LogRef> {
+        let mut ended = lock(&self.ended);
+        let (at, _) = *ended.line.front()?;
+        let goes = now.since(at) > keep.age || ended.data_bytes > keep.bytes;
+        goes.then(|| ended.line.pop_front()).flatten().map(|(_, log)| log)
+    }
+}

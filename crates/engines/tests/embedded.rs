@@ -1,0 +1,65 @@
+//! The conformance suites on the embedded engine, in both modes, with crashes: the data directory is copied
+//! as it lies on disk while the engine runs, and opened again from the copy.
+#![allow(clippy::unwrap_used, reason = "test code: it fails by panicking")]
+
+#[path = "embedded/given.rs"]
+mod given;
+
+use std::sync::Mutex;
+use tempfile::TempDir;
+use tidewire_engines::embedded::{Config, Engine, Mode};
+use tidewire_testkit::{Harness, commit_point, event_log, ledger, log_keeping, task_store};
+
+struct Embedded {
+    mode: Mode,
+    directories: Mutex<Vec<TempDir>>,
+}
+
+impl Embedded {
+    fn new(mode: Mode) -> Self {
+        Self { mode, directories: Mutex::default() }
+    }
+
+    fn open_in(&self, directory: TempDir) -> Engine {
+        let (engine, recovered) = given::open_with(Config { mode: self.mode, ..Config::new(directory.path()) });
+        assert!(recovered.damaged.is_empty(), "{recovered:?}");
+        self.directories.lock().unwrap().push(directory);
+        engine
+    }
+}
+
+impl Harness for Embedded {
+    type Engine = Engine;
+
+    async fn open(&self) -> Engine {
+        self.open_in(given::empty())
+    }
+
+    async fn crash_and_reopen(&self, engine: Engine) -> Option<Engine> {
+        let left = given::copied(self.directories.lock().unwrap().last().unwrap().path());
+        drop(engine);
+        Some(self.open_in(left))
+    }
+}
+
+macro_rules! suites {
+    ($($name:ident: $mode:expr, $suite:ident;)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            $suite::check(&Embedded::new($mode)).await;
+        }
+    )*};
+}
+
+suites! {
+    logs_with_fsync: Mode::Fsync, event_log;
+    keeping_with_fsync: Mode::Fsync, log_keeping;
+    tasks_with_fsync: Mode::Fsync, task_store;
+    the_ledger_with_fsync: Mode::Fsync, ledger;
+    the_commit_point_with_fsync: Mode::Fsync, commit_point;
+    logs_with_write: Mode::Write, event_log;
+    keeping_with_write: Mode::Write, log_keeping;
+    tasks_with_write: Mode::Write, task_store;
+    the_ledger_with_write: Mode::Write, ledger;
+    the_commit_point_with_write: Mode::Write, commit_point;
+}

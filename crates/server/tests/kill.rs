@@ -1,0 +1,105 @@
+//! `kill -9` in mid-text: nothing that was acknowledged is lost, and no client sees a word twice.
+//!
+//! `make test` kills five times; `make soak` sets TIDEWIRE_TEST_KILLS=200.
+
+mod support;
+
+use std::time::Duration;
+use support::{PATIENCE, Server, script_text, scripted, task};
+use tidewire_client::{Answer, Filter, Follow, Session};
+use tokio::sync::watch;
+
+const SLOTS: usize = 24;
+const TASKS: usize = 40;
+const TOKENS: usize = 40;
+
+/// Follows to the end, and tells on the way that text has come. Returns the text and the events, counted twice:
+/// as they came, and as the last offset says.
+async fn read(mut log: Follow, has_text: watch::Sender<bool>) -> (String, u64, u64, serde_json::Value) {
+    let mut answer = Answer::default();
+    let (mut came, mut next) = (0, 0);
+    while let Some(batch) = log.next().await {
+        let batch = batch.expect("the session outlives the server");
+        assert!(!batch.starts_over, "a durable log was not resumed");
+        assert_eq!(batch.from, next, "a gap, a double or a step back");
+        for event in batch.events().unwrap() {
+            assert_eq!(event.offset, next);
+            next = event.next();
+            came += event.count;
+            answer.apply(&event);
+        }
+        has_text.send_replace(!answer.text().is_empty() && answer.end().is_none());
+    }
+    has_text.send_replace(false);
+    (answer.text().to_owned(), came, next, answer.end().cloned().expect("every acknowledged task ends"))
+}
+
+/// A small generator: the moments of the kills repeat exactly for a seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+async fn submit_all(session: &Session, round: usize) -> Vec<(String, Follow, String)> {
+    let mut tasks = Vec::new();
+    for number in 0..TASKS {
+        let seed = format!("r{round}t{number}-");
+        let script = serde_json::json!({ "tokens": TOKENS, "delay_ms": 15, "seed": seed });
+        let submitted = session.submit(task(script)).await.unwrap();
+        tasks.push((submitted.ack.task, submitted.log, seed));
+    }
+    tasks
+}
+
+/// Waits until at least 20 tasks are in mid-text.
+async fn mid_text(mut flags: Vec<watch::Receiver<bool>>) {
+    loop {
+        if flags.iter().filter(|flag| *flag.borrow()).count() >= 20 {
+            return;
+        }
+        let changes: Vec<_> = flags.iter_mut().map(|flag| Box::pin(flag.changed())).collect();
+        let _ = futures_util::future::select_all(changes).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_in_mid_text_loses_nothing_that_it_acknowledged() {
+    let kills: usize = std::env::var("TIDEWIRE_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let mut random = Random(0x5EED_1E55);
+    let mut server = Server::start(&scripted(SLOTS));
+    let mut second_attempts = 0;
+    for round in 0..kills {
+        let session = server.session().await;
+        let tasks = submit_all(&session, round).await;
+        let (mut flags, mut readers) = (Vec::new(), Vec::new());
+        for (id, log, seed) in tasks {
+            let (flag, seen) = watch::channel(false);
+            flags.push(seen);
+            readers.push((id, seed, tokio::spawn(read(log, flag))));
+        }
+        tokio::time::timeout(PATIENCE, mid_text(flags)).await.expect("20 tasks come into mid-text");
+        let queued = server.http().tasks(&Filter { state: Some("queued".into()), ..Filter::default() }).await.unwrap();
+        assert!(!queued.tasks.is_empty(), "others queue");
+        // Not to wait for anything: the moment of the kill is what this test varies.
+        tokio::time::sleep(Duration::from_micros(random.below(200_000))).await;
+        server.kill();
+        server.restart();
+        for (id, seed, reader) in readers {
+            let (text, came, next, end) = tokio::time::timeout(PATIENCE, reader).await.expect("the task ends").unwrap();
+            assert_eq!(text, script_text(&seed, TOKENS), "{id}");
+            assert_eq!(came, next, "{id}: events lost or doubled");
+            assert_eq!(end["state"], "done", "{id}: {end}");
+            second_attempts += usize::from(end["attempts"].as_u64() > Some(1));
+        }
+        let counts = session.counts();
+        assert_eq!((counts.gaps, counts.duplicates, counts.started_over), (0, 0, 0), "{counts:?}");
+        assert!(counts.reconnects > 0, "the kill was noticed");
+    }
+    assert!(second_attempts > 0, "some task was in the middle of its text");
+}

@@ -1,0 +1,169 @@
+//! A real server process for a test: a free port, a data directory of its own, and an end by its own handle.
+#![allow(dead_code, unreachable_pub)] // Each test file uses its own part.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tidewire_client::{Endpoint, Http, Options, Session};
+use tidewire_proto::Submission;
+
+/// Tells stuck from slow on a busy machine; no test waits for it when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The scripted backend with so many slots.
+pub fn scripted(slots: usize) -> String {
+    format!("[[deployment]]\nname = \"scripted\"\nbackend = \"scripted\"\nslots = {slots}\n")
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    pub dir: tempfile::TempDir,
+    listen: String,
+}
+
+impl Server {
+    /// Starts one with this configuration.
+    pub fn start(config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tidewire.toml"), config).unwrap();
+        let (child, url) = launch(dir.path(), "127.0.0.1:0", &[]);
+        let listen = url.trim_start_matches("http://").to_owned();
+        Self { child, url, dir, listen }
+    }
+
+    /// One with this configuration that a wrapper command runs, such as strace.
+    pub fn start_under(config: &str, wrapper: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tidewire.toml"), config).unwrap();
+        let (child, url) = launch(dir.path(), "127.0.0.1:0", wrapper);
+        let listen = url.trim_start_matches("http://").to_owned();
+        Self { child, url, dir, listen }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, at the same address, with the same data.
+    pub fn restart(&mut self) {
+        let (child, url) = launch(self.dir.path(), &self.listen, &[]);
+        self.child = child;
+        self.url = url;
+    }
+
+    /// SIGTERM, and waits for the end. The exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let killed = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        self.child.wait().unwrap().code()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn address(&self) -> &str {
+        &self.listen
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        self.url.parse().unwrap()
+    }
+
+    pub fn http(&self) -> Http {
+        Http::new(&self.endpoint()).unwrap()
+    }
+
+    /// A session whose driver runs until it is dropped. Call within a runtime.
+    pub async fn session(&self) -> Session {
+        let options = Options { backoff: patient(), window_ms: Some(0) };
+        let (session, driver) = Session::open(&self.endpoint(), options).await.unwrap();
+        tokio::spawn(driver.run());
+        session
+    }
+}
+
+/// Comes back quickly, and for as long as a restart may take on a busy machine.
+fn patient() -> tidewire_client::Backoff {
+    tidewire_client::Backoff { base: Duration::from_millis(20), cap: Duration::from_millis(200), attempts: 1000 }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn launch(dir: &Path, listen: &str, wrapper: &[&str]) -> (Child, String) {
+    let binary = env!("CARGO_BIN_EXE_tidewire");
+    let mut command = match wrapper {
+        [] => Command::new(binary),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary);
+            command
+        }
+    };
+    command
+        .args(["serve", "--listen", listen, "--data"])
+        .arg(dir.join("data"))
+        .arg("--config")
+        .arg(dir.join("tidewire.toml"));
+    command.env("TIDEWIRE_BUILT_IN__ENABLED", "false");
+    command.env("TIDEWIRE_LOG__FILTER", "warn");
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the server (or its wrapper) can be started");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.next().and_then(Result::ok).unwrap_or_default();
+    let url = first.split_whitespace().last().filter(|word| word.starts_with("http://"));
+    let url = url.unwrap_or_else(|| panic!("the server did not say where it is: {first:?}")).to_owned();
+    // The rest is read away, so that the server never waits for its stdout.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, url)
+}
+
+/// A task for the scripted backend.
+pub fn task(script: serde_json::Value) -> Submission {
+    let input = serde_json::json!({ "messages": [{ "role": "user", "content": "go" }], "script": script });
+    Submission { input: Some(serde_json::value::to_raw_value(&input).unwrap()), ..Submission::default() }
+}
+
+/// What a script of so many tokens says, recomputed from the rule in its documentation.
+pub fn script_text(seed: &str, tokens: usize) -> String {
+    let tail = |k: usize| if k % 8 == 7 { "-é漢🙂…" } else { "" };
+    (0..tokens).map(|k| format!("{seed}{k}{} ", tail(k))).collect()
+}
+
+/// A port where nothing listens.
+pub fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A plain HTTP request: status, headers, body.
+pub async fn http(server: &Server, request: &str) -> (u16, String, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server answers").unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    (status, head.to_lowercase(), body.to_owned())
+}
+
+/// `http` for a method, a path and a body.
+pub async fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
+    let length = body.len();
+    let host = server.address();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+    );
+    http(server, &request).await
+}

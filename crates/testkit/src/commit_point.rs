@@ -1,0 +1,140 @@
+//! The suite for an engine that keeps logs, tasks and the ledger together: the `end` event of a task's log is
+//! the commit point of the task.
+
+use crate::Harness;
+use crate::given::{NOW, TENANT, USAGE, cursor, ending, leased, read_from, task, texts};
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::{AppendError, EventLog, Leasing, Ledger, Settlement, TaskStore, Totals};
+use tidewire_core::task::Lease;
+use tidewire_core::{Epoch, Fence, Kind, Offset, Outcome, State, TaskRef, WorkerId};
+
+crate::suite::suite!(
+    "commit point",
+    [EventLog, TaskStore, Ledger],
+    [
+        an_end_finishes_the_task_and_settles_it,
+        whoever_sees_the_end_finds_the_task_finished_and_settled,
+        an_end_settles_once_whoever_settles_again,
+        an_end_that_is_refused_finishes_nothing,
+        a_seized_lease_shuts_the_old_worker_out_of_the_log,
+        a_fence_that_wrote_is_not_given_again_after_a_crash,
+        the_end_the_task_and_the_settlement_survive_a_crash_together,
+    ]
+);
+
+fn leasing(now_millis: u64) -> Leasing {
+    let now = NOW.plus(Duration::from_millis(now_millis));
+    let until = now.plus(Duration::from_secs(10));
+    Leasing { worker: WorkerId(Arc::from("worker")), now, until, seize: false }
+}
+
+/// A running task: its address, its lease, and its log's epoch.
+async fn running<E: EventLog + TaskStore>(engine: &E, task: tidewire_core::Task) -> (TaskRef, Lease, Epoch) {
+    let at = task.at();
+    let epoch = engine.create(at.log()).await.unwrap();
+    engine.submit(task).await.unwrap();
+    let (_, lease) = engine.lease(at, leasing(0)).await.unwrap();
+    (at, lease, epoch)
+}
+
+async fn assert_finished<E: TaskStore + Ledger>(engine: &E, task: TaskRef) {
+    let record = engine.get(task).await.unwrap().unwrap();
+    assert_eq!(record.state, State::Done, "the log has ended and the task has not");
+    assert_eq!(record.ended.map(|(_, ending)| ending), Some(ending(Outcome::Done)));
+    let totals = engine.totals(TENANT).await.unwrap();
+    assert_eq!(totals, Totals { tasks: 1, usage: USAGE }, "the log has ended and the task is not settled");
+}
+
+async fn an_end_finishes_the_task_and_settles_it<H: Harness<Engine: EventLog + TaskStore + Ledger>>(h: &H) {
+    let engine = h.open().await;
+    let (task, lease, _) = running(&engine, task(h.durability(), 1)).await;
+    engine.append(leased(task.log(), lease.fence.0, Offset(0), texts(0, 2))).await.unwrap();
+    assert_eq!(engine.get(task).await.unwrap().unwrap().state, State::Running);
+    engine.end(leased(task.log(), lease.fence.0, Offset(2), Vec::new()), ending(Outcome::Done)).await.unwrap();
+    assert_finished(&engine, task).await;
+}
+
+async fn whoever_sees_the_end_finds_the_task_finished_and_settled<H: Harness<Engine: EventLog + TaskStore + Ledger>>(
+    h: &H,
+) {
+    let engine = Arc::new(h.open().await);
+    let (task, lease, epoch) = running(&*engine, task(h.durability(), 1)).await;
+    let writing = engine.clone();
+    let mut writer = tokio::task::JoinSet::new();
+    writer.spawn(async move {
+        let append = leased(task.log(), lease.fence.0, Offset(0), texts(0, 1));
+        writing.end(append, ending(Outcome::Done)).await.unwrap();
+    });
+    let mut watch = engine.watch(task.log()).await.unwrap();
+    while !engine.read(task.log(), cursor(epoch, 0), 1000).await.unwrap().ended {
+        watch.grown(Offset(0)).await;
+    }
+    assert_finished(&*engine, task).await;
+    writer.join_all().await;
+}
+
+async fn an_end_settles_once_whoever_settles_again<H: Harness<Engine: EventLog + TaskStore + Ledger>>(h: &H) {
+    let engine = h.open().await;
+    let (task, lease, _) = running(&engine, task(h.durability(), 1)).await;
+    engine.end(leased(task.log(), lease.fence.0, Offset(0), Vec::new()), ending(Outcome::Done)).await.unwrap();
+    let again = Settlement { task, at: NOW, usage: USAGE };
+    assert!(!engine.settle(again).await.unwrap(), "the end settled it");
+    engine.finish(task, NOW, ending(Outcome::Failed)).await.unwrap();
+    assert_finished(&engine, task).await;
+}
+
+async fn an_end_that_is_refused_finishes_nothing<H: Harness<Engine: EventLog + TaskStore + Ledger>>(h: &H) {
+    let engine = h.open().await;
+    let (task, lease, _) = running(&engine, task(h.durability(), 1)).await;
+    engine.append(leased(task.log(), lease.fence.0, Offset(0), texts(0, 2))).await.unwrap();
+    let moved = engine.end(leased(task.log(), lease.fence.0, Offset(1), Vec::new()), ending(Outcome::Done)).await;
+    assert_eq!(moved, Err(AppendError::TailMoved { tail: Offset(2) }));
+    assert_eq!(engine.get(task).await.unwrap().unwrap().state, State::Running);
+    assert_eq!(engine.totals(TENANT).await.unwrap(), Totals::default());
+}
+
+async fn a_seized_lease_shuts_the_old_worker_out_of_the_log<H: Harness<Engine: EventLog + TaskStore + Ledger>>(h: &H) {
+    let engine = h.open().await;
+    let (task, old, epoch) = running(&engine, task(h.durability(), 1)).await;
+    engine.append(leased(task.log(), old.fence.0, Offset(0), texts(0, 1))).await.unwrap();
+    let (_, new) = engine.lease(task, Leasing { seize: true, ..leasing(1) }).await.unwrap();
+    engine.append(leased(task.log(), new.fence.0, Offset(1), Vec::new())).await.unwrap();
+    let fenced = Err(AppendError::Fenced { fence: new.fence });
+    assert_eq!(engine.append(leased(task.log(), old.fence.0, Offset(1), texts(1, 1))).await, fenced);
+    let late = engine.end(leased(task.log(), old.fence.0, Offset(1), Vec::new()), ending(Outcome::Failed)).await;
+    assert_eq!(late, fenced);
+    engine.end(leased(task.log(), new.fence.0, Offset(1), Vec::new()), ending(Outcome::Done)).await.unwrap();
+    assert_finished(&engine, task).await;
+    assert_eq!(read_from(&engine, task.log(), epoch, 0).await.len(), 2);
+}
+
+async fn a_fence_that_wrote_is_not_given_again_after_a_crash<H: Harness<Engine: EventLog + TaskStore + Ledger>>(h: &H) {
+    let engine = h.open().await;
+    let (task, first, _) = running(&engine, task(h.durability(), 1)).await;
+    engine.append(leased(task.log(), first.fence.0, Offset(0), texts(0, 1))).await.unwrap();
+    let mut engine = engine;
+    let mut highest: Fence = first.fence;
+    for round in 1..4u64 {
+        let Some(reopened) = h.crash_and_reopen(engine).await else { return };
+        engine = reopened;
+        let (_, next) = engine.lease(task, leasing(round * 20_000)).await.unwrap();
+        assert!(next.fence > highest, "the fence {:?} after {highest:?} wrote", next.fence);
+        highest = next.fence;
+        engine.append(leased(task.log(), highest.0, Offset(round), texts(round, 1))).await.unwrap();
+    }
+}
+
+async fn the_end_the_task_and_the_settlement_survive_a_crash_together<
+    H: Harness<Engine: EventLog + TaskStore + Ledger>,
+>(
+    h: &H,
+) {
+    let engine = h.open().await;
+    let (task, lease, epoch) = running(&engine, task(h.durability(), 1)).await;
+    engine.end(leased(task.log(), lease.fence.0, Offset(0), texts(0, 1)), ending(Outcome::Done)).await.unwrap();
+    let Some(engine) = h.crash_and_reopen(engine).await else { return };
+    let events = read_from(&engine, task.log(), epoch, 0).await;
+    assert_eq!(events.last().map(|event| event.kind), Some(Kind::End));
+    assert_finished(&engine, task).await;
+}

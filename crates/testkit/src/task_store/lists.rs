@@ -1,0 +1,106 @@
+//! Lists: newest first, in pages, and only what matches.
+
+use super::leases::{at, leasing};
+use crate::Harness;
+use crate::given::{STRANGER, TENANT, ending, task, task_ref};
+use tidewire_core::port::{Filter, TaskStore};
+use tidewire_core::{Durability, Outcome, State, TaskId};
+
+async fn listed(engine: &impl TaskStore, mut filter: Filter) -> Vec<TaskId> {
+    let mut all = Vec::new();
+    loop {
+        let page = engine.list(&filter).await.unwrap();
+        assert!(page.tasks.len() <= filter.limit, "a page of {} for {}", page.tasks.len(), filter.limit);
+        all.extend(page.tasks.into_iter().map(|task| task.id));
+        let Some(next) = page.next else { return all };
+        assert!(filter.before.is_none_or(|before| next < before), "a page that leads to itself");
+        filter.before = Some(next);
+    }
+}
+
+fn ids(durability: Durability, numbers: impl IntoIterator<Item = u64>) -> Vec<TaskId> {
+    numbers.into_iter().map(|number| task_ref(durability, number).task).collect()
+}
+
+pub(super) async fn a_list_is_newest_first_and_pages_to_its_end<H: Harness<Engine: TaskStore>>(h: &H) {
+    let engine = h.open().await;
+    let all = |limit| Filter { tenant: Some(TENANT), limit, ..Filter::default() };
+    assert!(listed(&engine, all(10)).await.is_empty());
+    for number in [4, 0, 3, 1, 2, 6, 5] {
+        engine.submit(task(h.durability(), number)).await.unwrap();
+    }
+    for limit in [1, 2, 3, 7, 8, 100] {
+        let found = listed(&engine, all(limit)).await;
+        assert_eq!(found, ids(h.durability(), (0..7).rev()), "in pages of {limit}");
+    }
+    let mut from_the_middle = all(2);
+    from_the_middle.before = Some(task_ref(h.durability(), 3).task);
+    assert_eq!(listed(&engine, from_the_middle).await, ids(h.durability(), [2, 1, 0]));
+}
+
+pub(super) async fn a_list_holds_only_what_matches<H: Harness<Engine: TaskStore>>(h: &H) {
+    let engine = h.open().await;
+    for number in 0..8 {
+        let mut task = task(h.durability(), number);
+        if number == 2 {
+            task.tenant = STRANGER;
+        }
+        if number % 2 == 1 {
+            task.spec.model = "large".into();
+        }
+        engine.submit(task.clone()).await.unwrap();
+        if number >= 4 {
+            engine.lease(task.at(), leasing(0, 1000)).await.unwrap();
+        }
+        if number >= 6 {
+            engine.finish(task.at(), at(1), ending(Outcome::Failed)).await.unwrap();
+        }
+    }
+    let any = || Filter { limit: 3, ..Filter::default() };
+    let mine = || Filter { tenant: Some(TENANT), ..any() };
+    let d = h.durability();
+    assert_eq!(listed(&engine, any()).await, ids(d, (0..8).rev()), "an empty filter matches all");
+    assert_eq!(listed(&engine, mine()).await, ids(d, [7, 6, 5, 4, 3, 1, 0]));
+    assert_eq!(listed(&engine, Filter { tenant: Some(STRANGER), ..any() }).await, ids(d, [2]));
+    assert_eq!(listed(&engine, Filter { model: Some("large".into()), ..mine() }).await, ids(d, [7, 5, 3, 1]));
+    assert_eq!(listed(&engine, Filter { states: vec![State::Running], ..mine() }).await, ids(d, [5, 4]));
+    let live = vec![State::Queued, State::Running];
+    assert_eq!(listed(&engine, Filter { states: live, ..mine() }).await, ids(d, [5, 4, 3, 1, 0]));
+    let both = Filter { states: vec![State::Failed], model: Some("small".into()), ..mine() };
+    assert_eq!(listed(&engine, both).await, ids(d, [6]));
+    assert!(listed(&engine, Filter { model: Some("none".into()), ..any() }).await.is_empty());
+}
+
+pub(super) async fn pages_of_a_filtered_list_skip_nothing<H: Harness<Engine: TaskStore>>(h: &H) {
+    let engine = h.open().await;
+    for number in 0..60 {
+        let mut task = task(h.durability(), number);
+        if number % 7 != 0 {
+            task.spec.model = "large".into();
+        }
+        engine.submit(task).await.unwrap();
+    }
+    for limit in [1, 2, 4, 50] {
+        let filter = Filter { model: Some("small".to_owned()), limit, ..Filter::default() };
+        let expected = ids(h.durability(), (0..60).rev().filter(|number| number % 7 == 0));
+        assert_eq!(listed(&engine, filter).await, expected, "in pages of {limit}");
+    }
+}
+
+pub(super) async fn lapsed_leases_are_found<H: Harness<Engine: TaskStore>>(h: &H) {
+    let engine = h.open().await;
+    for number in 0..6 {
+        let task = task(h.durability(), number);
+        engine.submit(task.clone()).await.unwrap();
+        if number > 0 {
+            engine.lease(task.at(), leasing(0, number * 100)).await.unwrap();
+        }
+        if number == 2 {
+            engine.finish(task.at(), at(1), ending(Outcome::Done)).await.unwrap();
+        }
+    }
+    let lapsed = |moment| Filter { lapsed_before: Some(at(moment)), limit: 10, ..Filter::default() };
+    assert!(listed(&engine, lapsed(50)).await.is_empty());
+    assert_eq!(listed(&engine, lapsed(350)).await, ids(h.durability(), [3, 1]));
+    assert_eq!(listed(&engine, lapsed(5000)).await, ids(h.durability(), [5, 4, 3, 1]));
+}

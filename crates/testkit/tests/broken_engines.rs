@@ -1,0 +1,326 @@
+//! The suites find what they are for: an engine with a known fault fails the check that names it, and the
+//! honest one passes them all, the checks of what survives a crash included.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::{
+    Append, AppendError, Appended, Cursor, EventLog, Expired, FeedEntry, FeedPosition, Filter, Growth, LeaseError,
+    Leasing, Ledger, LogKeeping, LogState, Page, ReadError, Release, Renewal, Retention, Settlement, SubmitError,
+    Submitted, TaskPage, TaskStore, Totals, TrimError, Unavailable, UpdateError, Watch, Writer,
+};
+use tidewire_core::task::Lease;
+use tidewire_core::{Ending, Entry, Epoch, LogId, LogRef, Offset, Task, TaskRef, TenantId, Timestamp};
+use tidewire_engines::memory;
+use tidewire_testkit::clock::HandClock;
+use tidewire_testkit::{Failure, Harness, commit_point, event_log, ledger, log_keeping, task_store};
+use tokio::sync::{Mutex, watch};
+
+/// What is wrong with an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Nothing,
+    LosesTheLastAppendInACrash,
+    KeepsNothingOfAnAppend,
+    ServesBeforeItCommits,
+    AcceptsAnOldFence,
+    SkipsAnOffset,
+    ShowsLogsToStrangers,
+    WakesNobody,
+    BeginsAnEpochWithoutALoss,
+    ForgetsALease,
+    GivesAFenceAgainAfterACrash,
+    ForgetsIdempotencyKeys,
+    LosesTheLastSubmitInACrash,
+    SettlesAgainAfterACrash,
+    BringsTrimmedEventsBack,
+}
+
+/// A call that changes something.
+enum Call {
+    Create(LogRef),
+    Append(Append),
+    End(Append, Ending),
+    Submit(Task),
+    RequestStop(TaskRef),
+    Lease(TaskRef, Leasing),
+    Renew(Vec<Lease>, Timestamp),
+    Release(Lease, Release),
+    Finish(TaskRef, Timestamp, Ending),
+    Settle(Settlement),
+    Trim(LogRef, Offset, Entry),
+    Expire(Timestamp, Retention, usize),
+    Erase(LogRef),
+}
+
+/// A memory engine that survives a crash: it writes down every call, and makes them again on a fresh engine
+/// with the same clock, which comes to the same end.
+struct Journaled {
+    fault: Fault,
+    engine: memory::Engine,
+    journal: Mutex<Vec<Call>>,
+}
+
+struct Crashing(Fault);
+
+fn fresh(seed: u64) -> memory::Engine {
+    memory::Engine::new(memory::Bounds::default(), Arc::new(HandClock::new(seed)))
+}
+
+impl Harness for Crashing {
+    type Engine = Journaled;
+
+    async fn open(&self) -> Journaled {
+        Journaled { fault: self.0, engine: fresh(1), journal: Mutex::default() }
+    }
+
+    async fn crash_and_reopen(&self, crashed: Journaled) -> Option<Journaled> {
+        let mut journal = crashed.journal.into_inner();
+        let lost: Option<fn(&Call) -> bool> = match self.0 {
+            Fault::LosesTheLastAppendInACrash => Some(|call| matches!(call, Call::Append(_))),
+            Fault::LosesTheLastSubmitInACrash => Some(|call| matches!(call, Call::Submit(_))),
+            Fault::BringsTrimmedEventsBack => Some(|call| matches!(call, Call::Trim(..))),
+            Fault::SettlesAgainAfterACrash => Some(|call| matches!(call, Call::Settle(_))),
+            Fault::GivesAFenceAgainAfterACrash => Some(|call| matches!(call, Call::Lease(..))),
+            _ => None,
+        };
+        if let Some(place) = lost.and_then(|lost| journal.iter().rposition(lost)) {
+            journal.remove(place);
+        }
+        let seed = if self.0 == Fault::BeginsAnEpochWithoutALoss { 2 } else { 1 };
+        let engine = fresh(seed);
+        for call in &journal {
+            again(&engine, call).await;
+        }
+        Some(Journaled { fault: self.0, engine, journal: Mutex::new(journal) })
+    }
+
+    fn patience(&self) -> Duration {
+        // Some faults hang whoever waits; all else takes milliseconds.
+        if self.0 == Fault::Nothing { Duration::from_mins(1) } else { Duration::from_secs(1) }
+    }
+}
+
+/// Makes a call once more. What was refused is refused again.
+async fn again(engine: &memory::Engine, call: &Call) {
+    match call {
+        Call::Create(log) => drop(engine.create(*log).await),
+        Call::Append(append) => drop(engine.append(append.clone()).await),
+        Call::End(append, ending) => drop(engine.end(append.clone(), ending.clone()).await),
+        Call::Submit(task) => drop(engine.submit(task.clone()).await),
+        Call::RequestStop(task) => drop(engine.request_stop(*task).await),
+        Call::Lease(task, leasing) => drop(engine.lease(*task, leasing.clone()).await),
+        Call::Renew(leases, until) => drop(engine.renew(leases, *until).await),
+        Call::Release(lease, release) => drop(engine.release(lease, *release).await),
+        Call::Finish(task, at, ending) => drop(engine.finish(*task, *at, ending.clone()).await),
+        Call::Settle(settlement) => drop(engine.settle(settlement.clone()).await),
+        Call::Trim(log, upto, snapshot) => drop(engine.trim(*log, *upto, snapshot.clone()).await),
+        Call::Expire(now, keep, limit) => drop(engine.expire(*now, *keep, *limit).await),
+        Call::Erase(log) => drop(engine.erase(*log).await),
+    }
+}
+
+impl Journaled {
+    /// Writes a call down and makes it, as one step.
+    async fn make<T>(&self, call: Call, making: impl Future<Output = T>) -> T {
+        let mut journal = self.journal.lock().await;
+        journal.push(call);
+        making.await
+    }
+
+    /// The log that is meant, whoever asks.
+    fn seen(&self, log: LogRef) -> LogRef {
+        // The suites' own tenant.
+        if self.fault == Fault::ShowsLogsToStrangers { LogRef { tenant: TenantId(7), ..log } } else { log }
+    }
+}
+
+#[async_trait]
+impl EventLog for Journaled {
+    async fn create(&self, log: LogRef) -> Result<Epoch, Unavailable> {
+        self.make(Call::Create(log), self.engine.create(log)).await
+    }
+
+    async fn append(&self, mut append: Append) -> Result<Appended, AppendError> {
+        let log = append.log;
+        match (self.fault, &mut append.writer) {
+            (Fault::KeepsNothingOfAnAppend, Writer::Leased { expect, .. }) if !append.entries.is_empty() => {
+                let to = expect.plus(append.entries.len());
+                return Ok(Appended { from: *expect, to });
+            }
+            (Fault::AcceptsAnOldFence, Writer::Leased { fence, .. }) => {
+                *fence = self.engine.state(log).await.map_or(*fence, |state| state.fence.max(*fence));
+            }
+            (Fault::ServesBeforeItCommits, _) => {
+                let answer = self.engine.append(append.clone()).await;
+                for _ in 0..50 {
+                    tokio::task::yield_now().await;
+                }
+                self.journal.lock().await.push(Call::Append(append));
+                return answer;
+            }
+            _ => {}
+        }
+        self.make(Call::Append(append.clone()), self.engine.append(append)).await
+    }
+
+    async fn end(&self, append: Append, ending: Ending) -> Result<Appended, AppendError> {
+        self.make(Call::End(append.clone(), ending.clone()), self.engine.end(append, ending)).await
+    }
+
+    async fn read(&self, log: LogRef, cursor: Cursor, max_bytes: usize) -> Result<Page, ReadError> {
+        let mut page = self.engine.read(self.seen(log), cursor, max_bytes).await?;
+        if self.fault == Fault::SkipsAnOffset {
+            for event in page.events.iter_mut().filter(|event| event.offset > Offset(2)) {
+                event.offset = event.offset.plus(1);
+            }
+        }
+        Ok(page)
+    }
+
+    async fn state(&self, log: LogRef) -> Result<LogState, ReadError> {
+        self.engine.state(self.seen(log)).await
+    }
+
+    async fn watch(&self, log: LogRef) -> Result<Watch, ReadError> {
+        let honest = self.engine.watch(self.seen(log)).await?;
+        if self.fault != Fault::WakesNobody {
+            return Ok(honest);
+        }
+        let (sender, watch) = watch::channel(Growth { tail: honest.now().tail, over: false });
+        // Kept for ever, so that the watch is not told that the log is gone.
+        std::mem::forget(sender);
+        Ok(Watch::new(watch))
+    }
+}
+
+#[async_trait]
+impl LogKeeping for Journaled {
+    async fn trim(&self, log: LogRef, upto: Offset, snapshot: Entry) -> Result<(), TrimError> {
+        self.make(Call::Trim(log, upto, snapshot.clone()), self.engine.trim(log, upto, snapshot)).await
+    }
+
+    async fn expire(&self, now: Timestamp, keep: Retention, limit: usize) -> Result<Expired, Unavailable> {
+        self.make(Call::Expire(now, keep, limit), self.engine.expire(now, keep, limit)).await
+    }
+
+    async fn erase(&self, log: LogRef) -> Result<(), TrimError> {
+        self.make(Call::Erase(log), self.engine.erase(log)).await
+    }
+
+    async fn list(&self, tenant: TenantId, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, Unavailable> {
+        LogKeeping::list(&self.engine, tenant, after, limit).await
+    }
+
+    async fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<FeedEntry>, Unavailable> {
+        self.engine.feed(after, limit).await
+    }
+}
+
+#[async_trait]
+impl TaskStore for Journaled {
+    async fn submit(&self, mut task: Task) -> Result<Submitted, SubmitError> {
+        if self.fault == Fault::ForgetsIdempotencyKeys {
+            task.idempotency = None;
+        }
+        self.make(Call::Submit(task.clone()), self.engine.submit(task)).await
+    }
+
+    async fn get(&self, task: TaskRef) -> Result<Option<Task>, Unavailable> {
+        self.engine.get(task).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<TaskPage, Unavailable> {
+        TaskStore::list(&self.engine, filter).await
+    }
+
+    async fn request_stop(&self, task: TaskRef) -> Result<Task, UpdateError> {
+        self.make(Call::RequestStop(task), self.engine.request_stop(task)).await
+    }
+
+    async fn lease(&self, task: TaskRef, leasing: Leasing) -> Result<(Task, Lease), LeaseError> {
+        if self.fault == Fault::ForgetsALease {
+            let mut record = self.engine.get(task).await?.ok_or(LeaseError::Unknown)?;
+            let lease = record.lease(leasing)?;
+            return Ok((record, lease));
+        }
+        self.make(Call::Lease(task, leasing.clone()), self.engine.lease(task, leasing)).await
+    }
+
+    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>, Unavailable> {
+        self.make(Call::Renew(leases.to_vec(), until), self.engine.renew(leases, until)).await
+    }
+
+    async fn release(&self, lease: &Lease, release: Release) -> Result<(), UpdateError> {
+        self.make(Call::Release(lease.clone(), release), self.engine.release(lease, release)).await
+    }
+
+    async fn finish(&self, task: TaskRef, at: Timestamp, ending: Ending) -> Result<(), UpdateError> {
+        self.make(Call::Finish(task, at, ending.clone()), self.engine.finish(task, at, ending)).await
+    }
+}
+
+#[async_trait]
+impl Ledger for Journaled {
+    async fn settle(&self, settlement: Settlement) -> Result<bool, Unavailable> {
+        self.make(Call::Settle(settlement.clone()), self.engine.settle(settlement)).await
+    }
+
+    async fn totals(&self, tenant: TenantId) -> Result<Totals, Unavailable> {
+        self.engine.totals(tenant).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_honest_engine_that_survives_crashes_passes_every_check() {
+    let honest = Crashing(Fault::Nothing);
+    event_log::check(&honest).await;
+    log_keeping::check(&honest).await;
+    task_store::check(&honest).await;
+    ledger::check(&honest).await;
+    commit_point::check(&honest).await;
+}
+
+fn assert_names(failures: &[Failure], fault: Fault, expected: &str) {
+    let names: Vec<&str> = failures.iter().map(|failure| failure.check).collect();
+    assert!(names.contains(&expected), "{fault:?} should fail `{expected}`, and failed {names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_broken_event_log_fails_the_check_that_names_its_fault() {
+    for (fault, expected) in [
+        (Fault::LosesTheLastAppendInACrash, "what_was_appended_survives_a_crash"),
+        (Fault::KeepsNothingOfAnAppend, "an_append_that_returned_can_be_read"),
+        (Fault::ServesBeforeItCommits, "what_a_reader_saw_survives_a_crash"),
+        (Fault::AcceptsAnOldFence, "a_lower_fence_is_refused"),
+        (Fault::SkipsAnOffset, "offsets_are_dense_from_zero"),
+        (Fault::ShowsLogsToStrangers, "another_tenants_log_is_unknown"),
+        (Fault::WakesNobody, "a_watch_wakes_when_the_log_grows"),
+        (Fault::BeginsAnEpochWithoutALoss, "what_was_appended_survives_a_crash"),
+    ] {
+        assert_names(&event_log::failures(&Crashing(fault)).await, fault, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_broken_task_store_fails_the_check_that_names_its_fault() {
+    for (fault, expected) in [
+        (Fault::ForgetsALease, "of_many_leases_at_once_one_wins"),
+        (Fault::ForgetsIdempotencyKeys, "fifty_submits_with_one_key_make_one_task"),
+        (Fault::LosesTheLastSubmitInACrash, "a_submitted_task_survives_a_crash"),
+    ] {
+        assert_names(&task_store::failures(&Crashing(fault)).await, fault, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn other_broken_engines_fail_the_check_that_names_their_fault() {
+    let fault = Fault::GivesAFenceAgainAfterACrash;
+    let failures = commit_point::failures(&Crashing(fault)).await;
+    assert_names(&failures, fault, "a_fence_that_wrote_is_not_given_again_after_a_crash");
+    let fault = Fault::SettlesAgainAfterACrash;
+    assert_names(&ledger::failures(&Crashing(fault)).await, fault, "a_settlement_survives_a_crash");
+    let fault = Fault::BringsTrimmedEventsBack;
+    assert_names(&log_keeping::failures(&Crashing(fault)).await, fault, "a_trim_and_an_erasure_survive_a_crash");
+}

@@ -1,0 +1,179 @@
+"""The official OpenAI client for Python talks to a server: python chat.py URL [MODEL]."""
+
+import asyncio
+import json
+import sys
+import traceback
+import urllib.request
+
+import openai
+
+BASE = sys.argv[1].rstrip("/")
+MODEL = sys.argv[2] if len(sys.argv) > 2 else None
+# The longest wait for a whole answer: the built-in model on a busy machine of two cores.
+PATIENCE_S = 120
+
+client = openai.OpenAI(base_url=f"{BASE}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S)
+MODEL = MODEL or client.models.list().data[0].id
+# What the scripted backend plays; a real model gets no such field, and writes what it writes.
+SCRIPTED = "scripted" in MODEL
+STORY = [
+    {"role": "system", "content": "You answer in several languages."},
+    {"role": "user", "content": "Write a long story about the sea with words in French, Chinese and emoji: é 漢 🙂"},
+]
+passed = failed = 0
+
+
+def test(body):
+    """Runs one test and counts it."""
+    global passed, failed
+    try:
+        body()
+    except Exception:
+        failed += 1
+        print(f"FAILED  python: {body.__name__}")
+        traceback.print_exc()
+    else:
+        passed += 1
+        print(f"ok      python: {body.__name__}", flush=True)
+
+
+def ask(tokens, messages=STORY, delay_ms=2, **fields):
+    """The fields of a request for an answer of so many tokens."""
+    if SCRIPTED:
+        fields["extra_body"] = {"script": {"tokens": tokens, "delay_ms": delay_ms}}
+    return {"model": MODEL, "messages": messages, "max_tokens": tokens, **fields}
+
+
+def get(path):
+    """A native path's answer: its bytes and headers."""
+    with urllib.request.urlopen(f"{BASE}{path}", timeout=PATIENCE_S) as answer:
+        return answer.read(), answer.headers
+
+
+def logged(task):
+    """The text that the task's log amounts to."""
+    return get(f"/v1/tasks/{task}/text?wait_ms=30000")[0].decode()
+
+
+def streamed(**fields):
+    """A streamed answer: the task's id, and its chunks."""
+    raw = client.chat.completions.with_raw_response.create(stream=True, **fields)
+    return raw.headers["tidewire-task"], raw.parse()
+
+
+def raises(kind, call):
+    """The error of this kind that the call raises."""
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"no {kind.__name__} was raised")
+
+
+@test
+def models_are_listed():
+    assert MODEL in [model.id for model in client.models.list()]
+
+
+@test
+def a_plain_answer_has_text_and_usage():
+    raw = client.chat.completions.with_raw_response.create(**ask(20))
+    answer = raw.parse()
+    (choice,) = answer.choices
+    assert choice.message.role == "assistant" and choice.message.content
+    assert choice.finish_reason in ("stop", "length")
+    assert answer.object == "chat.completion" and answer.model == MODEL
+    usage = answer.usage
+    assert usage.prompt_tokens > 0 and usage.completion_tokens > 0
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    task = raw.headers["tidewire-task"]
+    assert task in answer.id, f"{task} is in {answer.id}"
+    assert logged(task) == choice.message.content
+
+
+@test
+def a_streamed_answer_comes_in_chunks_and_ends_cleanly():
+    _, chunks = streamed(**ask(40))
+    chunks = list(chunks)
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert len([chunk for chunk in chunks if chunk.choices[0].delta.content]) > 1
+    assert chunks[-1].choices[0].finish_reason in ("stop", "length")
+    assert all(chunk.usage is None for chunk in chunks), "usage comes only where it was asked for"
+
+
+@test
+def include_usage_adds_one_last_chunk_with_the_numbers():
+    _, chunks = streamed(**ask(20, stream_options={"include_usage": True}))
+    *chunks, last = list(chunks)
+    assert last.choices == []
+    assert last.usage.prompt_tokens > 0 and last.usage.completion_tokens > 0
+    assert all(chunk.usage is None for chunk in chunks)
+
+
+@test
+def a_long_text_of_many_languages_is_the_log_byte_for_byte():
+    task, chunks = streamed(**ask(400))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert len(text) > 200
+    assert text.encode() == logged(task).encode()
+    if SCRIPTED:
+        assert "é漢🙂…" in text and text.startswith("w0 w1 ") and text.endswith("w399-é漢🙂… ")
+
+
+@test
+def fields_that_are_null_are_as_if_left_out():
+    answer = client.chat.completions.create(**ask(5, stream=None, stream_options=None, n=None, stop=None, tools=openai.omit))
+    assert answer.choices[0].message.content
+
+
+@test
+def an_unknown_model_is_a_not_found_error():
+    error = raises(openai.NotFoundError, lambda: client.chat.completions.create(model="no-such-model", messages=STORY))
+    assert error.code == "unknown_model", error.code
+    assert error.type == "invalid_request_error", error.type
+    assert "no-such-model" in error.message
+
+
+@test
+def an_invalid_body_is_a_bad_request_error():
+    for fields in ({"messages": "hello"}, {"messages": []}, {"messages": STORY, "n": 3}):
+        error = raises(openai.BadRequestError, lambda: client.chat.completions.create(model=MODEL, **fields))
+        assert error.code == "invalid_request", f"{fields}: {error.code}"
+        assert error.message
+
+
+@test
+def closing_a_stream_early_stops_the_task():
+    task, chunks = streamed(**ask(1500, delay_ms=20))
+    for chunk in chunks:
+        if chunk.choices[0].delta.content:
+            break
+    chunks.close()
+    # Waits for the task's end, or for so long.
+    text, headers = get(f"/v1/tasks/{task}/text?wait_ms=10000")
+    assert headers["tidewire-state"] == "stopped", headers["tidewire-state"]
+    record = json.loads(get(f"/v1/tasks/{task}")[0])
+    assert record["state"] == "stopped" and record["durability"] == "transient", record
+    assert text
+
+
+@test
+def several_at_once_over_the_async_client():
+    async def chat():
+        many = openai.AsyncOpenAI(base_url=f"{BASE}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S)
+
+        async def one():
+            chunks = await many.chat.completions.create(stream=True, **ask(30))
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
+
+        return await asyncio.gather(*(one() for _ in range(8)))
+
+    answers = asyncio.run(chat())
+    assert len(answers) == 8 and all(answers)
+
+
+print(f"python (openai {openai.__version__}): {passed} passed, {failed} failed")
+sys.exit(1 if failed else 0)
