@@ -68,7 +68,7 @@ export async function wire(page, { pace = PACE.short, up = () => true, down = ()
     const server = socket.connectToServer();
     socket.onMessage((text) => {
       const frame = JSON.parse(text);
-      if (frame.op === "submit") Object.assign(frame.task.input, scripted ? { script: pace } : { max_tokens: pace.tokens });
+      if (frame.op === "submit") Object.assign(frame.task.input, scripted ? { script: pace } : { max_tokens: pace.tokens, temperature: 0 });
       seen.up.push(frame);
       if (up(frame, socket) !== false) server.send(JSON.stringify(frame));
     });

@@ -19,7 +19,7 @@ await test("the_suggestion_is_answered_over_the_plain_wire", async (context) => 
   await page.click("#suggest");
   const turn = await reach(page, 0, DONE);
   await sameText(turn);
-  assert.match(await turn.locator(".figures").innerText(), /first token .*tokens\/s.*tokens in, \d+ out.*task_/s);
+  assert.match(await turn.locator(".figures").innerText(), /first token .*tokens\/s.*tokens: .*\d+ in, \d+ out.*task_/s);
   assert.equal(await page.textContent("#status"), "The answer is complete.");
 });
 
@@ -194,6 +194,20 @@ if (scripted) {
     const turn = await reach(page, 0, ["failed"]);
     assert.match(await turn.locator(".fault p").textContent(), /invalid_input/);
     assert.match(await turn.locator(".figures").textContent(), /task_/);
+  });
+
+  await test("a_conversation_that_outgrew_the_model_goes_on_without_its_past", async (context) => {
+    const pace = { tokens: 5, delay_ms: 5 };
+    const { page, seen } = await open(context, { pace });
+    await say(page, "first");
+    await reach(page, 0, DONE);
+    pace.fault = "context_too_long";
+    await say(page, "second");
+    const turn = await reach(page, 1, ["failed"]);
+    delete pace.fault;
+    await turn.getByRole("button", { name: "Retry without the earlier messages" }).click();
+    await sameText(await reach(page, 1, DONE));
+    assert.deepEqual(seen.up.findLast(({ op }) => op === "submit").task.input.messages, [{ role: "user", content: "second" }]);
   });
 
   await test("a_second_attempt_is_a_quiet_line_and_the_text_begins_anew", async (context) => {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tidewire_backends::local::{Config, Engine, Event, Local, Refusal, prepare};
 use tidewire_core::port::{Backend, BackendError, Begins, Chunk, Clock, Fault, Request, Timeouts};
@@ -35,10 +35,15 @@ impl Clock for FixedChance {
 }
 
 fn weights() -> PathBuf {
-    let given = std::env::var_os("TIDEWIRE_TEST_MODEL").expect(
-        "TIDEWIRE_TEST_MODEL is not set: run scripts/fetch-model.sh and set it to the .gguf file that it fetched, or run `make test`",
-    );
-    prepare(&PathBuf::from(given)).unwrap_or_else(|error| panic!("TIDEWIRE_TEST_MODEL: {error}"))
+    // Once, or on a fresh machine every test would rewrite them at the same time.
+    static PREPARED: OnceLock<PathBuf> = OnceLock::new();
+    let prepared = PREPARED.get_or_init(|| {
+        let given = std::env::var_os("TIDEWIRE_TEST_MODEL").expect(
+            "TIDEWIRE_TEST_MODEL is not set: run scripts/fetch-model.sh and set it to the .gguf file that it fetched",
+        );
+        prepare(&PathBuf::from(given)).unwrap_or_else(|error| panic!("TIDEWIRE_TEST_MODEL: {error}"))
+    });
+    prepared.clone()
 }
 
 fn small(parallel: u32) -> Config {

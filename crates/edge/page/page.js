@@ -306,7 +306,6 @@ const EVENTS = {
     turn.text = turn.text.slice(0, turn.places[from].text);
     turn.reasoning = turn.reasoning.slice(0, turn.places[from].reasoning);
     turn.places.length = from;
-    if (!turn.text) turn.firstAt = undefined;
     turn.view.clear();
   },
   retry(turn, { attempt, message, after_ms }) {
@@ -326,11 +325,11 @@ const EVENTS = {
 // ---- The view of a turn ----
 
 const time = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
-const WORDS = { queued: "Queued", running: "Running", done: "Done", failed: "Failed", stopped: "Stopped", expired: "Expired" };
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 function stateWords({ state, place }) {
   if (state === "sending") return wire.state === "open" ? "Sending" : "Waits for the connection";
-  if (state !== "queued" || place === undefined) return WORDS[state] ?? state;
+  if (state !== "queued" || place === undefined) return sentence(state);
   return place === 0 ? "Queued, next in line" : `Queued, ${place} ahead of you`;
 }
 
@@ -339,7 +338,7 @@ function figures({ firstTokenMs, firstAt, end }) {
   if (firstTokenMs !== undefined) shown.push(`first token ${time(firstTokenMs)}`);
   const { input_tokens: input, output_tokens: output, estimated } = end?.usage ?? {};
   if (output && end.at > firstAt) shown.push(`${((output * 1000) / (end.at - firstAt)).toFixed(1)} tokens/s`);
-  if (output !== undefined) shown.push(`${estimated ? "about " : ""}${input ?? "?"} tokens in, ${output} out`);
+  if (output !== undefined) shown.push(`tokens: ${estimated ? "about " : ""}${input ?? "?"} in, ${output} out`);
   if (end?.attempts > 1) shown.push(`${end.attempts} attempts`);
   if (end?.finish_reason === "length") shown.push("cut at the length limit");
   return shown;
@@ -398,8 +397,9 @@ class View {
   paintFault({ state, error }) {
     this.fault.hidden = state !== "failed" && state !== "expired";
     if (this.fault.hidden) return;
-    const cause = state === "expired" ? "The server has no log of this answer any more. Your message is kept." : error.message;
-    put(this.cause, error?.code ? `${cause} (${error.code})` : cause);
+    const cause = state === "expired" ? "The server has no log of this answer any more. Your message is kept." : error.message || "No cause is given";
+    this.cause.replaceChildren();
+    inline(this.cause, sentence(error?.code ? `${cause} (${error.code})` : cause));
     this.alone.hidden = !["context_too_long", "too_large"].includes(error?.code);
   }
 }

@@ -69,13 +69,17 @@ impl<D: EventLog + Ledger, T: EventLog> EventLog for ByDurability<D, T> {
 
     async fn end(&self, append: Append, ending: Ending) -> Result<Appended, AppendError> {
         let (log, usage) = (append.log, ending.usage);
-        let appended = self.logs(log).end(append, ending).await?;
-        // The log of a transient task goes with the process; what it cost does not.
+        let ended = self.logs(log).end(append, ending).await;
+        if !matches!(ended, Ok(_) | Err(AppendError::Ended { .. })) {
+            return ended;
+        }
+        // The log of a transient task goes with the process; what it cost does not. One that had ended before is
+        // settled again, in case the first settlement failed: a task is settled once, whoever asks how often.
         if let (Durability::Transient, Some(task)) = (log.log.durability(), log.log.task()) {
             let settlement = Settlement { task: TaskRef { tenant: log.tenant, task }, at: self.clock.now(), usage };
             self.durable.settle(settlement).await?;
         }
-        Ok(appended)
+        ended
     }
 
     async fn read(&self, log: LogRef, cursor: Cursor, max_bytes: usize) -> Result<Page, ReadError> {

@@ -7,6 +7,7 @@ mod given;
 #[path = "embedded/made.rs"]
 mod made;
 
+use futures_util::future::join_all;
 use given::{close, count, open, open_with};
 use made::{NOW, TENANT, ending, leased, read_all, task, task_of, text};
 use std::sync::{Arc, Mutex};
@@ -27,7 +28,7 @@ async fn changes_that_arrive_together_share_a_commit() {
     let config = Config { mode: Mode::Fsync, on_commit: Some(on_commit), ..Config::new(directory.path()) };
     let (engine, _) = open_with(config);
     let submits = (0..500).map(|number| engine.submit(task(number)));
-    for submitted in futures_util::future::join_all(submits).await {
+    for submitted in join_all(submits).await {
         assert!(submitted.unwrap().fresh);
     }
     let stats = engine.stats();
@@ -44,8 +45,10 @@ async fn appends_of_one_log_that_share_a_commit_become_one_record_and_stay_in_or
     let (engine, _) = open(&directory);
     let log = task(1).at().log();
     engine.create(log).await.unwrap();
-    let appends = (0..300).map(|number| engine.append(leased(log, 1, number, vec![text(number.to_string())])));
-    for appended in futures_util::future::join_all(appends).await {
+    // Up to 30 futures are polled in order, so the appends are sent in order.
+    let append = |number| engine.append(leased(log, 1, number, vec![text(number.to_string())]));
+    let thirty = |first| join_all((first..first + 30).map(append));
+    for appended in join_all((0..10).map(|tens| thirty(tens * 30))).await.concat() {
         appended.unwrap();
     }
     let said: Vec<_> = read_all(&engine, log, 100).await.into_iter().map(|event| event.data).collect();
@@ -145,7 +148,7 @@ async fn the_oldest_ended_logs_go_when_all_hold_too_much() {
     let rest = engine.expire(NOW, keep, 100).await.unwrap();
     assert_eq!(rest.logs, 1);
     assert_eq!(engine.expire(NOW, keep, 100).await.unwrap().logs, 0);
-    let left = engine.list(TENANT, None, 100).await.unwrap();
+    let left = LogKeeping::list(&engine, TENANT, None, 100).await.unwrap();
     assert_eq!(left, [2, 3, 4, 9].map(|number| task(number).id.log()));
     // Its key is free again with the task.
     let mut again = task(20);
@@ -210,7 +213,7 @@ async fn a_list_merges_live_and_ended_tasks_of_all_tenants_newest_first() {
     let all_pages = async |filter: Filter| {
         let (mut ids, mut filter) = (Vec::<TaskId>::new(), filter);
         loop {
-            let page = engine.list(&filter).await.unwrap();
+            let page = TaskStore::list(&engine, &filter).await.unwrap();
             ids.extend(page.tasks.iter().map(|task| task.id));
             match page.next {
                 Some(next) => filter.before = Some(next),

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why weights could not be rewritten. The target is then as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +34,7 @@ pub enum Error {
 /// Reads a GGUF file of any format and writes it as Q4_0. Takes about a second for 100 MB.
 ///
 /// The target is whole or absent, whatever happens: the work is done in a file beside it, which gets the
-/// target's name once it is on the disk. Two processes that do this at once do not disturb each other.
+/// target's name once it is on the disk. Two that do this at once do not disturb each other.
 pub fn to_q4_0(source: &Path, target: &Path) -> Result<(), Error> {
     let unfinished = beside(target);
     let done = quantise(source, &unfinished).and_then(|()| put_in_place(&unfinished, target));
@@ -52,10 +53,11 @@ pub fn build_flags() -> String {
     text.to_string_lossy().into_owned()
 }
 
-/// The process's number keeps two processes from writing into one file.
+/// A name of its own for each call: two calls, or two processes, must not write into one file.
 fn beside(target: &Path) -> PathBuf {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
     let mut name = target.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.unfinished", std::process::id()));
+    name.push(format!(".{}-{}.unfinished", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed)));
     target.with_file_name(name)
 }
 
@@ -89,4 +91,33 @@ fn put_in_place(unfinished: &Path, target: &Path) -> Result<(), Error> {
     fs::rename(unfinished, target).map_err(failed(target))?;
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_model_is_refused_and_nothing_is_left_behind() {
+        let folder = std::env::temp_dir().join(format!("tidewire-requantise-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let source = folder.join("source.gguf");
+        fs::write(&source, "no model").unwrap();
+        let refused = to_q4_0(&source, &folder.join("target.gguf"));
+        assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn each_call_has_a_file_of_its_own() {
+        let target = Path::new("/models/target.gguf");
+        assert_ne!(beside(target), beside(target));
+        assert_eq!(beside(target).parent(), target.parent());
+    }
+
+    #[test]
+    fn the_build_says_what_it_was_made_for() {
+        assert!(build_flags().contains("CPU"), "{}", build_flags());
+    }
 }

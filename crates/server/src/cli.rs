@@ -1,5 +1,13 @@
 //! The commands.
 
+mod bench;
+mod chat;
+mod doctor;
+mod remote;
+mod show;
+mod task;
+mod terminal;
+
 use crate::config::{self, Config};
 use crate::{serve, telemetry};
 use clap::{Args, Parser, Subcommand};
@@ -23,9 +31,18 @@ pub(crate) struct Cli {
 enum Command {
     /// Run the server
     Serve(ServeArgs),
+    /// Talk to a model: one question, or a conversation
+    Chat(chat::ChatArgs),
+    /// Submit, look at, follow and stop tasks
+    #[command(subcommand)]
+    Task(task::TaskCommand),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Say what is missing on this machine, and how to mend it
+    Doctor(doctor::DoctorArgs),
+    /// Load a server, and say how it bears it
+    Bench(bench::BenchArgs),
 }
 
 #[derive(Args)]
@@ -61,7 +78,11 @@ enum ConfigCommand {
 pub(crate) fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve_command(args),
+        Command::Chat(args) => block_on(chat::run(args)),
+        Command::Task(command) => block_on(task::run(command)),
         Command::Config(command) => config_command(command),
+        Command::Doctor(args) => block_on(doctor::run(args)),
+        Command::Bench(args) => block_on(bench::run(args)),
     };
     outcome.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error}");
@@ -84,6 +105,10 @@ fn serve_command(args: ServeArgs) -> Outcome {
     config::check(&config)?;
     telemetry::start_log(config.log.format, &config.log.filter)?;
     runtime()?.block_on(serve::serve(config, args.upstream))
+}
+
+fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    runtime()?.block_on(command)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -47,11 +47,12 @@ async fn ready(State(operations): State<Arc<Operations>>) -> Response {
 }
 
 async fn metrics(State(operations): State<Arc<Operations>>) -> Response {
+    let (transient_bytes, transient_bound_bytes) = operations.engines.transient_bytes();
     let levels = Levels {
         waiting: operations.queue.waiting(),
         running: operations.running.count(),
-        transient_bytes: operations.engines.transient().used_bytes(),
-        transient_bound_bytes: operations.engines.transient().bound_bytes(),
+        transient_bytes,
+        transient_bound_bytes,
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], operations.metrics.text(&levels)).into_response()

@@ -15,7 +15,6 @@ use tidewire_core::port::{Clock, Timeouts};
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::{Catalog, WorkerId};
 use tidewire_edge::{Access, Edge, Limits};
-use tidewire_engines::memory;
 use tidewire_worker::{Backoff, Pace, Pool, Worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -75,14 +74,14 @@ impl Server {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (tracker, draining, closing) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        let dispatch = Arc::new(memory::Dispatch::new());
+        let dispatch = Engines::dispatch();
         let bounds = Bounds {
             waiting: config.queue.waiting,
             waiting_per_tenant: config.queue.waiting_per_tenant,
             ..Bounds::default()
         };
         let queue = Arc::new(Queue::new(bounds, dispatch.clone()));
-        let bus = Arc::new(memory::Bus::new());
+        let bus = Engines::bus();
         let catalog = deployments.catalog.clone();
         let listing = listed_models(upstreams_for(&deployments), catalog.clone(), clock.clone(), closing.clone());
         tracker.spawn(listing);

@@ -10,7 +10,6 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::Duration;
 use tidewire_core::port::{Measurement, Meter};
-use tidewire_engines::embedded::CommitTiming;
 use tracing_subscriber::EnvFilter;
 
 /// All that is measured.
@@ -95,10 +94,10 @@ impl Metrics {
     }
 
     /// A group commit is done.
-    pub(crate) fn committed(&self, timing: &CommitTiming) {
-        self.commit.observe(timing.whole.as_secs_f64());
-        if timing.synced {
-            self.fsync.observe(timing.disk.as_secs_f64());
+    pub(crate) fn committed(&self, whole: Duration, fsync: Option<Duration>) {
+        self.commit.observe(whole.as_secs_f64());
+        if let Some(fsync) = fsync {
+            self.fsync.observe(fsync.as_secs_f64());
         }
     }
 

@@ -3,5 +3,5 @@
 mod deployments;
 mod engines;
 
-pub(crate) use deployments::{Deployments, listed_models, upstreams_for};
+pub(crate) use deployments::{Deployments, listed_models, models_of, upstreams_for};
 pub(crate) use engines::Engines;

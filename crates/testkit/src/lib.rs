@@ -25,6 +25,7 @@
 mod given;
 mod suite;
 
+pub mod backend;
 pub mod bus;
 pub mod clock;
 pub mod commit_point;

@@ -76,6 +76,9 @@ impl Writer {
         let turns = self.with_system(turns);
         let rendered = self.render(&turns).map_err(Unwritable::Template)?;
         let mut tokens = self.tokens(&rendered, &turns);
+        if tokens.is_empty() {
+            return Err(Unwritable::Template("the template leaves nothing of the messages".to_owned()));
+        }
         let start_of_answer = tokens.len();
         tokens.extend(self.model.vocab().tokenize(committed.as_bytes(), false, false));
         // One token at least must be left for the answer.

@@ -112,11 +112,11 @@ impl Stream for Answer {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Item>> {
         let answer = self.get_mut();
         loop {
-            if let Some(item) = answer.heard.ready.pop_front() {
-                return Poll::Ready(Some(item));
-            }
             if answer.heard.stage == Stage::Failed {
                 answer.body = None;
+            }
+            if let Some(item) = answer.heard.ready.pop_front() {
+                return Poll::Ready(Some(item));
             }
             let Some(body) = &mut answer.body else { return Poll::Ready(None) };
             match Pin::new(body).poll_frame(context) {

@@ -26,9 +26,9 @@ pub const MAX_APPEND_BYTES: usize = 1024 * 1024;
 ///   the engine's durability. No reader sees an event that a crash can take back.
 /// - **No gaps.** Offsets count from 0 by one. An append's events stand together.
 /// - **One fenced writer for a task's log.** An append names its fence and the tail it expects. A lower fence
-///   than the highest seen is refused; a higher one takes over for good, even where the append itself fails.
+///   than the highest seen is refused; a higher one takes over for good, even where the tail then does not fit.
 /// - **Many writers for a shared log.** An append names (producer, epoch, sequence). The same one again is
-///   answered as the first time, and adds nothing. A gap or an old epoch is refused.
+///   answered as the first time, and adds nothing, be it an append or an end. A gap or an old epoch is refused.
 /// - **An end is an end.** After [`EventLog::end`] nothing is appended. An engine that also keeps tasks and
 ///   the ledger finishes the task and settles it in the same commit.
 /// - **A lost tail is told.** An engine that lost events begins a new epoch; a cursor of another epoch gets

@@ -6,9 +6,10 @@ use super::record::Reader;
 use super::seal::Damaged;
 use super::slots::{Room, check};
 use super::store::{Store, Trouble, pair};
+use bytes::Bytes;
 use fjall::{Guard, Readable, Snapshot};
 use tidewire_core::port::{Cursor, Page, ReadError};
-use tidewire_core::{LogRef, Offset};
+use tidewire_core::{Event, LogRef, Offset};
 
 /// A page from disk. One snapshot shows the head and the events as of the same commit, so that a trim or an
 /// expiry in between is seen whole or not at all.
@@ -29,31 +30,36 @@ pub(super) fn read(store: &Store, log: LogRef, cursor: Cursor, max_bytes: usize)
     for record in at.range(&store.events, key::events(log, begin)..key::events(log, state.tail)) {
         let (key, value) = pair(record)?;
         let from = key::parse_events_from(&key).unwrap_or_default();
-        let added = Reader::checked(log, from, &value).and_then(|mut record| {
-            // A hole before it: a record is missing.
-            if from > next || record.to() <= next {
-                return Err(Damaged);
-            }
-            let before = page.events.len();
-            let goes_on = room.fill(&mut page.events, &mut record, next);
-            if goes_on.is_err() {
-                page.events.truncate(before);
-            }
-            goes_on
-        });
-        next = page.events.last().map_or(next, |event| event.offset.plus(1));
-        match added {
-            Ok(true) => {}
+        match add(&mut page.events, &mut room, log, from, &value, next) {
+            Ok(true) => next = page.events.last().map_or(next, |event| event.offset.plus(1)),
             Ok(false) => break,
             // What is before the damage is whole; the reader meets the damage with its next read.
-            Err(Damaged) if !page.events.is_empty() => break,
-            Err(Damaged) => return Err(ReadError::Damaged { offset: from.min(next) }),
+            Err(_) if !page.events.is_empty() => break,
+            Err(damaged) => return Err(ReadError::Damaged { offset: damaged }),
         }
     }
     if page.events.is_empty() {
         return Err(ReadError::Damaged { offset: next });
     }
     Ok(page)
+}
+
+/// Adds a record's events from `next` on to a page. `false` where one does not fit; as an error the place of
+/// the damage.
+fn add(
+    events: &mut Vec<Event>,
+    room: &mut Room,
+    log: LogRef,
+    from: Offset,
+    value: &Bytes,
+    next: Offset,
+) -> Result<bool, Offset> {
+    let mut record = Reader::checked(log, from, value).map_err(|Damaged| from)?;
+    if from > next || record.to() <= next {
+        // A hole before it: a record is missing.
+        return Err(next);
+    }
+    room.fill(events, &mut record, next).map_err(|Damaged| from)
 }
 
 /// The first offset of the record that holds `offset`.

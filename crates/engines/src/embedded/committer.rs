@@ -15,6 +15,7 @@ use heads::Heads;
 use round::Round;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tidewire_core::TenantId;
 use tidewire_core::port::{Totals, Unavailable};
 use tokio::sync::mpsc;
@@ -57,10 +58,7 @@ impl Committer {
     pub(super) fn run(mut self) {
         let mut waiting = Vec::new();
         while self.ops.blocking_recv_many(&mut waiting, MAX_ROUND_CHANGES) > 0 {
-            if let Err(failure) = self.serve(&mut waiting) {
-                // Nothing of the failed round was shown. What the store now holds of it is not known, so
-                // nothing more is promised until it is opened again.
-                self.shared.refuse_from_now_on(failure);
+            if self.serve(&mut waiting).is_err() {
                 return;
             }
         }
@@ -133,32 +131,22 @@ impl Committer {
     /// Commits a round: first the disk, then the readers, then the answers. A fresh one takes its place.
     fn commit(&mut self, round: &mut Round) -> Result<(), Unavailable> {
         let mut round = std::mem::replace(round, self.begin());
-        self.seal(&mut round)?;
         let shared = self.shared.clone();
-        let before = shared.clock.monotonic();
-        let written = !round.batch.is_empty();
-        let synced = round.durable && shared.mode == Mode::Fsync;
-        if written {
-            let batch = std::mem::replace(&mut round.batch, shared.store.db.batch());
-            let persist = match (round.durable, shared.mode) {
-                // In the store's own buffer. It reaches the disk before anything that comes after it.
-                (false, _) => None,
-                (true, Mode::Write) => Some(PersistMode::Buffer),
-                (true, Mode::Fsync) => Some(PersistMode::SyncData),
-            };
-            if let Some(hook) = &shared.before_commit {
-                hook().map_err(|error| Unavailable::new(format_args!("a commit failed: {error}")))?;
+        let written = match self.write(&mut round) {
+            Ok(written) => written,
+            Err(failure) => {
+                // Nothing of the round was shown. What the disk holds of it is not known, so nothing more is
+                // promised until the store is opened again. Noted before the answers are dropped: a caller
+                // whose answer is dropped asks why.
+                shared.refuse_from_now_on(failure.clone());
+                return Err(failure);
             }
-            // The store syncs its journal before it shows the batch to anybody, itself included.
-            let committed = batch.durability(persist).commit();
-            committed.map_err(|error| Unavailable::new(format_args!("a commit failed: {error}")))?;
-        }
-        let after = shared.clock.monotonic();
+        };
         let (began, changes, bytes) = (round.began, round.changes, round.bytes);
         self.show(round);
-        if written {
+        if let Some(Written { disk, synced }) = written {
             let whole = shared.clock.monotonic().saturating_sub(began);
-            let timing = CommitTiming { whole, disk: after.saturating_sub(before), synced, changes, bytes };
+            let timing = CommitTiming { whole, disk, synced, changes, bytes };
             shared.stats.add(&timing, self.window.bytes());
             if let Some(told) = &shared.on_commit {
                 told(timing);
@@ -166,4 +154,35 @@ impl Committer {
         }
         Ok(())
     }
+
+    /// Writes what the round changed, if anything.
+    fn write(&mut self, round: &mut Round) -> Result<Option<Written>, Unavailable> {
+        self.seal(round)?;
+        if round.batch.is_empty() {
+            return Ok(None);
+        }
+        let shared = &self.shared;
+        let batch = std::mem::replace(&mut round.batch, shared.store.db.batch());
+        let persist = match (round.durable, shared.mode) {
+            // In the store's own buffer. It reaches the disk before anything that comes after it.
+            (false, _) => None,
+            (true, Mode::Write) => Some(PersistMode::Buffer),
+            (true, Mode::Fsync) => Some(PersistMode::SyncData),
+        };
+        let before = shared.clock.monotonic();
+        if let Some(hook) = &shared.before_commit {
+            hook().map_err(|error| Unavailable::new(format_args!("a commit failed: {error}")))?;
+        }
+        // The store syncs its journal before it shows the batch to anybody, itself included.
+        let committed = batch.durability(persist).commit();
+        committed.map_err(|error| Unavailable::new(format_args!("a commit failed: {error}")))?;
+        let disk = shared.clock.monotonic().saturating_sub(before);
+        Ok(Some(Written { disk, synced: round.durable && shared.mode == Mode::Fsync }))
+    }
+}
+
+/// How a round was written.
+struct Written {
+    disk: Duration,
+    synced: bool,
 }

@@ -8,7 +8,7 @@ use tidewire_backends::openai::OpenAi;
 use tidewire_backends::scripted::{Script, Scripted};
 use tidewire_core::Catalog;
 use tidewire_core::catalog::{Deployment, Takes};
-use tidewire_core::port::{Backend, Clock};
+use tidewire_core::port::{Backend, Clock, Model};
 use tidewire_worker::Slots;
 use tokio_util::sync::CancellationToken;
 
@@ -54,9 +54,7 @@ impl Deployments {
         }
         for (index, url) in upstreams.iter().enumerate() {
             let capability: Arc<str> = format!("upstream-{}", index + 1).into();
-            let key = variable("OPENAI_API_KEY");
-            let backend = OpenAi::new(url, key.as_deref()).map_err(|error| format!("--upstream {url}: {error}"))?;
-            made.add(&capability, Arc::new(backend), UPSTREAM_SLOTS);
+            made.add(&capability, Arc::new(upstream(url)?), UPSTREAM_SLOTS);
             made.listing.push(capability.clone());
             deployments.push(Deployment { capability, takes: Takes::Any, built_in: false });
         }
@@ -194,6 +192,16 @@ impl Deployments {
             local.shutdown();
         }
     }
+}
+
+/// An upstream that is given by its URL alone.
+fn upstream(url: &str) -> Result<OpenAi, String> {
+    OpenAi::new(url, variable("OPENAI_API_KEY").as_deref()).map_err(|error| format!("the upstream {url}: {error}"))
+}
+
+/// The models of an upstream.
+pub(crate) async fn models_of(url: &str) -> Result<Vec<Model>, String> {
+    upstream(url)?.models().await.map_err(|error| error.to_string())
 }
 
 /// Upstreams, and the catalog that hears of their models.

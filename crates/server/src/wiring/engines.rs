@@ -4,7 +4,7 @@ use crate::config::{Config, Durability, EngineKind};
 use crate::telemetry::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{Clock, EventLog, Expired, Ledger, LogKeeping, Retention, TaskStore, Unavailable};
+use tidewire_core::port::{Bus, Clock, Dispatch, EventLog, Expired, Ledger, LogKeeping, Retention, TaskStore, Unavailable};
 use tidewire_engines::by_durability::ByDurability;
 use tidewire_engines::{embedded, memory};
 
@@ -95,9 +95,19 @@ impl Engines {
         }
     }
 
-    /// The engine of transient tasks.
-    pub(crate) fn transient(&self) -> &memory::Engine {
-        &self.transient
+    /// What hands tasks to workers, within this process.
+    pub(crate) fn dispatch() -> Arc<dyn Dispatch> {
+        Arc::new(memory::Dispatch::new())
+    }
+
+    /// What carries signals, within this process.
+    pub(crate) fn bus() -> Arc<dyn Bus> {
+        Arc::new(memory::Bus::new())
+    }
+
+    /// Bytes of memory that transient tasks and logs take, and may take.
+    pub(crate) fn transient_bytes(&self) -> (usize, usize) {
+        (self.transient.used_bytes(), self.transient.bound_bytes())
     }
 
     /// Whether changes are taken.
@@ -156,7 +166,7 @@ fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>
             Durability::Write => embedded::Mode::Write,
         },
         hot_bytes: usize::try_from(config.retention.hot_bytes).unwrap_or(usize::MAX),
-        on_commit: Some(Arc::new(move |timing| metrics.committed(&timing))),
+        on_commit: Some(Arc::new(move |timing| metrics.committed(timing.whole, timing.synced.then_some(timing.disk)))),
         ..embedded::Config::new(&config.data)
     };
     let (engine, found) = embedded::Engine::open(settings, clock.clone())?;

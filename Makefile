@@ -1,0 +1,27 @@
+# What people type. The scripts behind it say what they install and why, and can be run again at any time.
+.PHONY: run model build test check bench soak help
+
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+
+run: build ## Build all that is needed and serve on 127.0.0.1:8080 with the built-in model
+	@. scripts/env.sh && exec "$$CARGO_TARGET_DIR/release/tidewire" serve $(ARGS)
+
+build: model ## Build the program with the built-in model
+	@. scripts/env.sh && cargo build --release --locked -p tidewire-server --features local
+
+model: ## Install build tools that are missing, and fetch the built-in model's weights
+	@scripts/setup.sh build
+	@scripts/fetch-model.sh
+
+test: ## Run all tests
+	@scripts/test.sh
+
+check: ## Check style, lints, licences and sources
+	@scripts/check.sh
+
+bench: build ## Measure: sessions over WebSocket, and the built-in model alone
+	@scripts/bench.sh
+
+soak: ## Run the long proofs: 200 kills under load
+	@scripts/soak.sh

@@ -1,0 +1,6 @@
+#!/bin/sh
+# The long proofs, whole: `make test` runs a small share of each.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+TIDEWIRE_TEST_KILLS="${TIDEWIRE_TEST_KILLS:-200}" cargo test --locked -p tidewire-server --test kill -- --nocapture

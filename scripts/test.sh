@@ -1,0 +1,44 @@
+#!/bin/sh
+# All tests: the workspace's, the built-in model's, and other people's clients against a running server.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+. scripts/serve-for-tests.sh
+
+say() { printf '\n== %s\n' "$*"; }
+
+scripts/setup.sh build test
+scripts/fetch-model.sh
+
+say "the workspace"
+cargo test --workspace --locked --quiet
+
+say "the program with the built-in model"
+cargo build --release --locked -p tidewire-server --features local
+export TIDEWIRE_TEST_MODEL="$TIDEWIRE_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+TIDEWIRE_TEST_XLLAMACPP="$(scripts/xllamacpp.sh | tail -n 1)"
+export TIDEWIRE_TEST_XLLAMACPP
+
+say "the built-in model, and an independent upstream"
+cargo test --release --locked --quiet -p tidewire-backends --features local,independent-upstream \
+  --test local --test independent_upstream
+
+scripted='[built_in]
+enabled = false
+[[deployment]]
+name = "scripted"
+backend = "scripted"'
+
+say "the official OpenAI clients, on the scripted backend"
+serve_for_tests "$scripted"
+tests/openai/run.sh "$url" scripted
+say "the chat page in a browser"
+tests/browser/run.sh "$url"
+end_server
+
+say "the official OpenAI clients, on the built-in model"
+serve_for_tests ""
+tests/openai/run.sh "$url"
+end_server
+
+say "all tests passed"
