@@ -9,12 +9,14 @@ const PATIENCE_MS = 60_000;
 
 export const base = process.argv[2]?.replace(/\/?$/, "/");
 export const shots = process.argv[3];
+const only = process.argv[4] ?? "";
 
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS });
 const counts = { passed: 0, failed: 0 };
 
 /** Runs one test in a context of its own: fresh storage, and no page error may pass unseen. */
 export async function test(name, body, options = {}) {
+  if (!name.includes(only)) return;
   const context = await browser.newContext({ viewport: { width: 1200, height: 860 }, ...options });
   context.setDefaultTimeout(PATIENCE_MS);
   const errors = [];
@@ -42,7 +44,11 @@ export async function finish() {
   process.exit(counts.failed ? 1 : 0);
 }
 
-const models = await fetch(`${base}v1/models`).then((answer) => answer.json());
+const models = await fetch(`${base}v1/models`).then((answer) => answer.json(), async (error) => {
+  console.log(`FAILED  no server answers at ${base}: ${error.cause?.message ?? error}`);
+  counts.failed += 1;
+  await finish();
+});
 export const model = (models.data.find(({ id }) => id.includes("scripted")) ?? models.data[0])?.id;
 export const scripted = Boolean(model?.includes("scripted"));
 

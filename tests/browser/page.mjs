@@ -1,5 +1,5 @@
 // The chat page in a real browser: what a person sees, over reloads, cuts, stops and several answers at once.
-// Usage: node page.mjs URL FOLDER. The server has the scripted backend or a real model.
+// Usage: node page.mjs URL FOLDER [part of a test's name]. The server has the scripted backend or a real model.
 import assert from "node:assert/strict";
 import { PACE, base, finish, kept, open, reach, record, sameText, say, scripted, shots, shown, taskOf, test } from "./harness.mjs";
 

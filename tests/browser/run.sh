@@ -1,10 +1,10 @@
 #!/bin/sh
 # Drives the chat page of a running server with Chromium.
-# Usage: tests/browser/run.sh URL [FOLDER for screenshots]
+# Usage: tests/browser/run.sh URL [FOLDER for screenshots [part of a test's name]]
 set -eu
 here="$(cd "$(dirname "$0")" && pwd)"
 . "$here/../../scripts/env.sh"
-url="${1:?usage: tests/browser/run.sh URL [FOLDER for screenshots]}"
+url="${1:?usage: tests/browser/run.sh URL [FOLDER for screenshots [part of a name]]}"
 shots="${2:-$TIDEWIRE_CACHE/tests/browser/screenshots}"
 case "$shots" in /*) ;; *) shots="$PWD/$shots" ;; esac
 
@@ -25,4 +25,4 @@ if ! cmp -s "$here/package-lock.json" "$work/node_modules/.installed"; then
   cp "$here/package-lock.json" "$work/node_modules/.installed"
 fi
 cp "$here"/*.mjs "$work/"
-CHROMIUM="$chromium" exec node "$work/page.mjs" "$url" "$shots"
+CHROMIUM="$chromium" exec node "$work/page.mjs" "$url" "$shots" "${3-}"

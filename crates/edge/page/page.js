@@ -255,6 +255,7 @@ class Turn {
 
   begin(kept) {
     for (const name of KEPT) this[name] = kept[name];
+    this.elsewhere = kept.elsewhere;
     this.notes = [];
     this.end = undefined;
     this.clear();
@@ -445,7 +446,7 @@ function merge(kept) {
   if (kept.id !== chat.id) return show(kept);
   for (const theirs of kept.turns) {
     const mine = chat.turns.find((turn) => turn.id === theirs.id);
-    if (!mine) add(theirs);
+    if (!mine) add({ ...theirs, elsewhere: true });
     else if (theirs.sentAt > mine.sentAt || (!mine.task && theirs.task)) {
       mine.begin(theirs);
       resume(mine);
@@ -516,7 +517,8 @@ async function copy(text, button) {
 function resume(turn) {
   if (turn.end || turn.state === "expired") return;
   if (turn.task) follow(turn);
-  else if (turn.body && !turn.ended) wire.send({ op: "submit", task: turn.body }, { op: "submit", turn });
+  // What another tab is sending, this one only waits for.
+  else if (turn.body && !turn.ended && !turn.elsewhere) wire.send({ op: "submit", task: turn.body }, { op: "submit", turn });
 }
 
 function follow(turn) {

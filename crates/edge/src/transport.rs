@@ -18,8 +18,8 @@ use std::sync::Arc;
 use tidewire_core::State;
 use tidewire_proto::Code;
 
-/// All faces as one router.
-pub fn router(edge: Arc<Edge>) -> Router {
+/// All faces as one router, with `operations` behind the same guard.
+pub fn router(edge: Arc<Edge>, operations: Router) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/page.css", get(page::css))
@@ -34,8 +34,9 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .route("/v1/models", get(openai::models))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(edge.clone(), guard::check))
-        .with_state(edge)
+        .with_state(edge.clone())
+        .merge(operations)
+        .layer(middleware::from_fn_with_state(edge, guard::check))
 }
 
 async fn not_found(uri: http::Uri) -> Refusal {

@@ -127,7 +127,7 @@ impl Server {
             running: pool.running(),
             draining: draining.clone(),
         });
-        let router = operations::router(operations).merge(tidewire_edge::router(edge));
+        let router = tidewire_edge::router(edge, operations::router(operations));
         let bound = config.limits.connections;
         tracker.spawn(listen(listener, router, metrics, bound, tracker.clone(), closing.clone()));
         tracker.spawn(expire(engines.clone(), clock.clone(), closing.clone()));

@@ -145,9 +145,15 @@ impl Meter for Metrics {
     }
 }
 
+/// Under this name llama.cpp's own log arrives.
+const LLAMA: &str = "llama-cpp-2";
+
 /// Sends the server's log to stderr.
 pub(crate) fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("`log.filter` can't be read: {error}"))?;
+    // llama.cpp tells every tensor that it loads; whoever wants to hear that names it in the filter.
+    let quiet = if filter.contains(LLAMA) { String::new() } else { format!(",{LLAMA}=error") };
+    let filter = EnvFilter::try_new(format!("{filter}{quiet}"))
+        .map_err(|error| format!("`log.filter` can't be read: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -36,7 +36,8 @@ fn arrows_between_crates_point_one_way() {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let manifest = std::fs::read_to_string(path.join("Cargo.toml")).unwrap();
         let used = ours(&toml::from_str(&manifest).unwrap());
-        let (_, allowed) = ARROWS.iter().find(|(from, _)| *from == name).unwrap_or_else(|| panic!("{name} is new here"));
+        let (_, allowed) =
+            ARROWS.iter().find(|(from, _)| *from == name).unwrap_or_else(|| panic!("{name} is new here"));
         let allowed: BTreeSet<String> = allowed.iter().map(|&to| to.to_owned()).collect();
         assert!(used.is_subset(&allowed), "{name} uses {used:?}, and may use {allowed:?}");
         seen.insert(name);
@@ -79,7 +80,9 @@ fn the_core_touches_no_socket_disk_clock_or_variable() {
     sources(&crates().join("core/src"), &mut files);
     for path in files {
         let text = std::fs::read_to_string(&path).unwrap();
-        for banned in ["std::net", "std::fs", "std::env", "tokio::net", "tokio::fs", "tokio::time", "Instant", "SystemTime"] {
+        for banned in
+            ["std::net", "std::fs", "std::env", "tokio::net", "tokio::fs", "tokio::time", "Instant", "SystemTime"]
+        {
             assert!(!text.contains(banned), "{} names {banned}", path.display());
         }
     }

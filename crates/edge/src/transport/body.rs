@@ -1,15 +1,27 @@
 //! Reads a request's body, bounded.
 
+use crate::Edge;
 use crate::refusal::Refusal;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 use tidewire_proto::Code;
 
-/// The whole body, where it is within the limit.
-pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    match Limited::new(body, limit).collect().await {
+/// How long a body may take to arrive: 1 MiB over a slow phone's link.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The whole body, where it is within the limit and comes in time.
+pub(super) async fn read(edge: &Edge, body: Body) -> Result<Bytes, Refusal> {
+    let limit = edge.limits.body_bytes;
+    let whole = tokio::select! {
+        whole = Limited::new(body, limit).collect() => whole,
+        () = edge.clock.sleep(PATIENCE) => {
+            return Err(Refusal::new(Code::InvalidRequest, "the body did not arrive within a minute"));
+        }
+    };
+    match whole {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
         Err(error) => Err(Refusal::new(Code::InvalidRequest, format!("the body broke off: {error}"))),

@@ -76,7 +76,7 @@ struct StreamOptions {
 }
 
 pub(super) async fn chat(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Fault> {
-    let bytes = body::read(request.into_body(), edge.limits.body_bytes).await?;
+    let bytes = body::read(&edge, request.into_body()).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| Refusal::new(Code::InvalidJson, "the body is no UTF-8"))?;
     let chat: ChatRequest<'_> = serde_json::from_str(text).map_err(|error| body::refused(&bytes, &error))?;
     if chat.n.is_some_and(|n| n != 1) {

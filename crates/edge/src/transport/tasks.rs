@@ -51,7 +51,7 @@ pub(super) fn query<T: for<'a> Deserialize<'a>>(RawQuery(query): RawQuery) -> Re
 
 pub(super) async fn submit(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let bytes = body::read(body, edge.limits.body_bytes).await?;
+    let bytes = body::read(&edge, body).await?;
     let mut submission: Submission = body::json(&bytes)?;
     if let Some(key) = parts.headers.get("idempotency-key") {
         let key =

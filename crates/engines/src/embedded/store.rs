@@ -11,7 +11,7 @@ use tidewire_core::{LogRef, Offset, Task, TaskRef, TenantId, Timestamp, Usage};
 /// Where the store lies in the data directory.
 const DIRECTORY: &str = "store";
 /// A flush and a compaction at once; more would take the two cores from the work.
-const WORKER_THREADS: usize = 2;
+const WORKER_THREADS: usize = 1;
 /// Journals hold what is not flushed yet. Beyond this, keyspaces that seldom grow are flushed to free them:
 /// it bounds the disk that they take and how long an open replays them (about 1 s per 200 MB).
 const MAX_JOURNAL_BYTES: u64 = 256 * 1024 * 1024;

@@ -40,7 +40,7 @@ pub(crate) struct SubmitArgs {
     /// The question; without one and without --input: what is piped in
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     prompt: Option<String>,
-    /// A file of `OpenAI` chat JSON, with `messages`; - is stdin
+    /// A file of OpenAI chat JSON, with `messages`; - is stdin
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Keep the task in memory only

@@ -4,7 +4,9 @@ use crate::config::{Config, Durability, EngineKind};
 use crate::telemetry::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{Bus, Clock, Dispatch, EventLog, Expired, Ledger, LogKeeping, Retention, TaskStore, Unavailable};
+use tidewire_core::port::{
+    Bus, Clock, Dispatch, EventLog, Expired, Ledger, LogKeeping, Retention, TaskStore, Unavailable,
+};
 use tidewire_engines::by_durability::ByDurability;
 use tidewire_engines::{embedded, memory};
 
