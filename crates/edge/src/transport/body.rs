@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidewire_proto::Code;
 
 /// How long a body may take to arrive: 1 MiB over a slow phone's link.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The whole body, where it is within the limit and comes in time.
 pub(super) async fn read(edge: &Edge, body: Body) -> Result<Bytes, Refusal> {

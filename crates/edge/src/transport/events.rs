@@ -16,8 +16,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::TaskRef;
-use tidewire_proto::Code;
 use tidewire_proto::http::EventPage;
+use tidewire_proto::{Code, WireError};
 
 /// How often a silent response says that it lives: proxies close what is silent for a minute.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -124,7 +124,10 @@ async fn serve_sse(edge: Arc<Edge>, at: TaskRef, follower: Follower) -> Result<R
         // nginx holds back a response that it may buffer.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    let body = sse(edge, follower, |batch| Written { bytes: frames(batch), more: true });
+    let body = sse(edge, follower, |batch| match batch {
+        Ok(batch) => Written { bytes: frames(batch), more: true },
+        Err(error) => Written { bytes: refused(error), more: false },
+    });
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
@@ -134,26 +137,23 @@ pub(super) struct Written {
     pub(super) more: bool,
 }
 
-/// A log as an SSE body: what `write` makes of each batch, and a comment in every silence. It ends after the
+/// A log as an SSE body: what `write` makes of each batch (or of why there is none), and a comment in every silence. It ends after the
 /// log's last event, or where the face has no more to say.
 pub(super) fn sse(
     edge: Arc<Edge>,
     follower: Follower,
-    write: impl FnMut(&Batch) -> Written + Send + 'static,
+    write: impl FnMut(Result<&Batch, &WireError>) -> Written + Send + 'static,
 ) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send {
     stream::unfold(Some((edge, follower, write)), async |state| {
         let (edge, mut follower, mut write) = state?;
         tokio::select! {
             batch = follower.batch() => match batch {
                 Ok(batch) => {
-                    let written = write(&batch);
+                    let written = write(Ok(&batch));
                     let goes_on = written.more && !batch.over;
                     Some((Ok(written.bytes), goes_on.then_some((edge, follower, write))))
                 }
-                Err(refusal) => {
-                    let error = serde_json::to_string(&refusal.0).unwrap_or_default();
-                    Some((Ok(Bytes::from(format!("event: error\ndata: {error}\n\n"))), None))
-                }
+                Err(refusal) => Some((Ok(write(Err(&refusal.0)).bytes), None)),
             },
             () = edge.clock.sleep(HEARTBEAT) => {
                 Some((Ok(Bytes::from_static(b":\n\n")), Some((edge, follower, write))))
@@ -162,6 +162,12 @@ pub(super) fn sse(
             () = edge.closing.cancelled() => None,
         }
     })
+}
+
+/// Why there are no more events, as a native SSE frame. Without an id: it is no event of the log.
+fn refused(error: &WireError) -> Bytes {
+    let error = serde_json::to_string(error).unwrap_or_default();
+    format!("event: error\ndata: {error}\n\n").into()
 }
 
 /// A batch as native SSE frames.

@@ -112,11 +112,14 @@ fn streamed(
     include_usage: bool,
 ) -> Response {
     let mut chunks = Chunks::new(&accepted.task, include_usage);
-    let body = sse(edge, follower, move |batch| {
-        if batch.over {
-            leave.stay();
+    let body = sse(edge, follower, move |batch| match batch {
+        Ok(batch) => {
+            if batch.over {
+                leave.stay();
+            }
+            chunks.write(batch)
         }
-        chunks.write(batch)
+        Err(error) => chunks::refused(error),
     });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),

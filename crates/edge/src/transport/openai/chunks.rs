@@ -194,6 +194,13 @@ impl Chunks {
     }
 }
 
+/// Why there are no more chunks.
+pub(super) fn refused(error: &WireError) -> Written {
+    let mut out = Vec::new();
+    line(&mut out, &error_object(error));
+    Written { bytes: out.into(), more: false }
+}
+
 /// The text of this event and of the ones of its kind right after it.
 fn join<'a>(event: &'a Event, rest: &mut std::iter::Peekable<std::slice::Iter<'a, Event>>, kind: Kind) -> Cow<'a, str> {
     let mut text = String::from_utf8_lossy(&event.data);

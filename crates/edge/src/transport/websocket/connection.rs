@@ -48,8 +48,15 @@ pub(super) struct Connection {
     heard: Duration,
 }
 
-/// Why a connection ends: with a close code, or because the client left.
-struct End(Option<(u16, &'static str)>);
+/// Why a connection ends.
+enum End {
+    /// The client is gone: nobody hears a last word.
+    Gone,
+    /// The client closed: the library has its answer ready.
+    Closed,
+    /// We close, with a code and a reason.
+    Because(u16, &'static str),
+}
 
 impl Connection {
     pub(super) fn new(edge: Arc<Edge>, socket: Socket) -> Self {
@@ -70,13 +77,21 @@ impl Connection {
 
     /// Serves until either side ends it.
     pub(super) async fn serve(mut self) {
-        let End(code) = self.run().await;
-        if let Some((code, reason)) = code {
-            let close = Message::close(CloseCode::try_from(code).ok(), reason);
-            tokio::select! {
-                _ = async { self.sink.send(close).await?; self.sink.close().await } => {}
-                () = self.edge.clock.sleep(LAST_WORDS) => {}
+        let end = self.run().await;
+        let last_words = async {
+            match end {
+                End::Gone => Ok(()),
+                End::Closed => self.sink.close().await,
+                End::Because(code, reason) => {
+                    self.sink.send(Message::close(CloseCode::try_from(code).ok(), reason)).await?;
+                    self.sink.close().await
+                }
             }
+        };
+        tokio::select! {
+            // The client may be gone before it heard them.
+            _ = last_words => {}
+            () = self.edge.clock.sleep(LAST_WORDS) => {}
         }
         for task in self.stop_with {
             stop_after_disconnect(&self.edge, task).await;
@@ -95,7 +110,7 @@ impl Connection {
             tokio::select! {
                 flushed = self.sink.flush(), if self.unflushed => match flushed {
                     Ok(()) => self.unflushed = false,
-                    Err(_) => return End(None),
+                    Err(_) => return End::Gone,
                 },
                 Some(answer) = self.asked.next() => self.take(answer),
                 frame = self.source.next(), if may_read => {
@@ -106,12 +121,12 @@ impl Connection {
                 ready = self.cursors.next(), if idle_writer => self.tell(ready),
                 () = &mut heartbeat => {
                     if edge.clock.monotonic().saturating_sub(self.heard) > IDLE {
-                        return End(Some((close::IDLE, "nothing was heard for a minute")));
+                        return End::Because(close::IDLE, "nothing was heard for a minute");
                     }
                     self.outbox.push_back(Message::ping(""));
                     heartbeat = edge.clock.sleep(HEARTBEAT);
                 }
-                () = edge.closing.cancelled() => return End(Some((close::SHUTTING_DOWN, "the server is shutting down"))),
+                () = edge.closing.cancelled() => return End::Because(close::SHUTTING_DOWN, "the server is shutting down"),
             }
         }
     }
@@ -124,7 +139,7 @@ impl Connection {
         while let Some(message) = self.outbox.pop_front() {
             // Ready at once: everything before it has been flushed, and together these stay under the sink's
             // own threshold but for large batches, of which there is one at most.
-            self.sink.feed(message).await.map_err(|_| End(None))?;
+            self.sink.feed(message).await.map_err(|_| End::Gone)?;
             self.unflushed = true;
         }
         Ok(())
@@ -139,18 +154,18 @@ impl Connection {
     fn hear(&mut self, frame: Option<Result<Message, Error>>) -> Result<(), End> {
         let message = match frame {
             Some(Ok(message)) => message,
-            Some(Err(Error::PayloadTooLong { .. })) => return Err(End(Some((1009, "the frame is too large")))),
-            Some(Err(_)) | None => return Err(End(None)),
+            Some(Err(Error::PayloadTooLong { .. })) => return Err(End::Because(1009, "the frame is too large")),
+            Some(Err(_)) | None => return Err(End::Gone),
         };
         self.heard = self.edge.clock.monotonic();
         if message.is_close() {
-            return Err(End(None));
+            return Err(End::Closed);
         }
         if message.is_ping() || message.is_pong() {
             return Ok(());
         }
         let Some(text) = message.as_text() else {
-            return Err(End(Some((close::PROTOCOL_VIOLATION, "frames are text"))));
+            return Err(End::Because(close::PROTOCOL_VIOLATION, "frames are text"));
         };
         let limit = self.edge.limits.body_bytes;
         if text.len() > limit {
