@@ -19,8 +19,9 @@ mod measure {
     /// How many tasks run at once.
     const TASKS: [usize; 4] = [1, 8, 16, 32];
 
-    /// Runs of each kind; the median is shown.
-    const RUNS: usize = 3;
+    /// Rounds; in each every number of tasks runs once, so that a busy spell of the machine hits all of them.
+    /// Medians are shown.
+    const ROUNDS: usize = 3;
 
     /// Tokens of every answer. The last of 32 tasks starts when the first has some 32, so enough is left during
     /// which all of them write.
@@ -30,7 +31,6 @@ mod measure {
     const PROMPT: &str = "Write a very long and detailed story about a ship that sails around the whole world.";
 
     /// What one run gave. Rates are tokens per second over all tasks together.
-    #[derive(Clone, Copy)]
     struct Figures {
         /// While all tasks wrote and none was being read.
         decode: f64,
@@ -46,27 +46,22 @@ mod measure {
         let mut out = stdout().lock();
         writeln!(out, "weights: {}", weights.display())?;
         writeln!(out, "build: {}", tidewire_requantise::build_flags())?;
-        writeln!(out, "{OUTPUT_TOKENS} tokens an answer, median of {RUNS}\n")?;
+        writeln!(out, "{OUTPUT_TOKENS} tokens an answer, medians of {ROUNDS} rounds\n")?;
         writeln!(out, "threads  tasks  decode tok/s  ratio to 1  with prompts tok/s  last first token ms")?;
         let mut rows = Vec::new();
         for threads in [1, 2] {
             let engine = Engine::start(Config { threads, parallel: 32, ..Config::smollm2(&weights) })?;
             run(&engine, 1)?; // Pages the weights in.
-            let mut alone = 0.0;
-            for tasks in TASKS {
-                let mut runs = (0..RUNS).map(|_| run(&engine, tasks)).collect::<Result<Vec<_>, _>>()?;
-                runs.sort_by(|one, other| one.decode.total_cmp(&other.decode));
-                let Figures { decode, whole, last_start_ms } = runs[RUNS / 2];
-                if tasks == 1 {
-                    alone = decode;
-                }
-                let ratio = decode / alone;
-                writeln!(
-                    out,
-                    "{threads:7}  {tasks:5}  {decode:12.0}  {ratio:10.2}  {whole:18.0}  {last_start_ms:19.0}"
-                )?;
+            let round = |_| TASKS.iter().map(|&tasks| run(&engine, tasks)).collect::<Result<Vec<_>, _>>();
+            let rounds = (0..ROUNDS).map(round).collect::<Result<Vec<_>, _>>()?;
+            for (kind, tasks) in TASKS.into_iter().enumerate() {
+                let decode = median(rounds.iter().map(|round| round[kind].decode));
+                let ratio = median(rounds.iter().map(|round| round[kind].decode / round[0].decode));
+                let whole = median(rounds.iter().map(|round| round[kind].whole));
+                let last = median(rounds.iter().map(|round| round[kind].last_start_ms));
+                writeln!(out, "{threads:7}  {tasks:5}  {decode:12.0}  {ratio:10.2}  {whole:18.0}  {last:19.0}")?;
                 rows.push(format!(
-                    r#"{{"threads":{threads},"tasks":{tasks},"decode_tokens_per_s":{decode:.1},"ratio":{ratio:.3},"whole_tokens_per_s":{whole:.1},"last_first_token_ms":{last_start_ms:.0}}}"#
+                    r#"{{"threads":{threads},"tasks":{tasks},"decode_tokens_per_s":{decode:.1},"ratio":{ratio:.3},"whole_tokens_per_s":{whole:.1},"last_first_token_ms":{last:.0}}}"#
                 ));
             }
             engine.shutdown();
@@ -74,6 +69,12 @@ mod measure {
         let build = tidewire_requantise::build_flags();
         writeln!(out, "\n{{\"build\":{build:?},\"output_tokens\":{OUTPUT_TOKENS},\"rows\":[{}]}}", rows.join(","))?;
         Ok(())
+    }
+
+    fn median(figures: impl Iterator<Item = f64>) -> f64 {
+        let mut figures: Vec<f64> = figures.collect();
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() / 2]
     }
 
     /// One run. It reads one task's events at a time: a thread for each would take the cores from the model.

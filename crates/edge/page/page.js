@@ -255,9 +255,7 @@ class Turn {
 
   begin(kept) {
     for (const name of KEPT) this[name] = kept[name];
-    this.elsewhere = kept.elsewhere;
-    this.notes = [];
-    this.end = undefined;
+    Object.assign(this, { elsewhere: kept.elsewhere, notes: [], end: undefined, asked: undefined, live: false, tail: undefined });
     this.clear();
     touch(this);
   }

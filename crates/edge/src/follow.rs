@@ -96,7 +96,10 @@ impl Follower {
         let page = self.log.read(self.at, self.cursor, BATCH_BYTES).await?;
         if let Some(last) = page.events.last() {
             self.cursor.next = last.offset.plus(1);
-            self.sent = Some(self.clock.monotonic());
+            // The window counts from the model's words: a `started` alone must not delay the first token.
+            if page.events.iter().any(|event| event.kind != Kind::Started) {
+                self.sent = Some(self.clock.monotonic());
+            }
         }
         Ok(Batch { over: page.ended && self.cursor.next >= page.tail, events: page.events })
     }

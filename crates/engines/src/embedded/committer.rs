@@ -32,11 +32,6 @@ const MAX_ROUND_CHANGES: usize = 4096;
 /// A round that carries this much data is committed: some 10 ms of a disk that writes 400 MB/s.
 const MAX_ROUND_BYTES: usize = 4 * 1024 * 1024;
 
-/// After a round of so many changes the next one waits for its callers to come again: fewer gain nothing.
-const GATHER_AFTER: usize = 32;
-/// For how long at most: a fraction of a sync.
-const MAX_GATHER: Duration = Duration::from_micros(300);
-
 /// A change on its way to the committer.
 pub(super) struct Queued {
     pub(super) op: Op,
@@ -52,8 +47,6 @@ pub(super) struct Committer {
     window: Window,
     counts: Counts,
     totals: HashMap<TenantId, Totals>,
-    /// How many changes the last round held.
-    last_changes: usize,
 }
 
 impl Committer {
@@ -65,7 +58,6 @@ impl Committer {
     pub(super) fn run(mut self) {
         let mut waiting = Vec::new();
         while self.ops.blocking_recv_many(&mut waiting, MAX_ROUND_CHANGES) > 0 {
-            self.gather(&mut waiting);
             if self.serve(&mut waiting).is_err() {
                 return;
             }
@@ -76,30 +68,7 @@ impl Committer {
         self.shared.room.close();
     }
 
-    /// Lets callers in that are about to send: those that the last round answered, when it answered many.
-    /// Otherwise the first of them would get a commit of its own, and the rest wait for it. An idle engine
-    /// does not wait.
-    fn gather(&mut self, waiting: &mut Vec<Queued>) {
-        if self.last_changes < GATHER_AFTER {
-            return;
-        }
-        let until = self.shared.clock.monotonic() + MAX_GATHER;
-        while waiting.len() < self.last_changes && self.shared.clock.monotonic() < until {
-            let before = waiting.len();
-            std::thread::yield_now();
-            while waiting.len() < MAX_ROUND_CHANGES
-                && let Ok(queued) = self.ops.try_recv()
-            {
-                waiting.push(queued);
-            }
-            if waiting.len() == before {
-                return;
-            }
-        }
-    }
-
     fn serve(&mut self, waiting: &mut Vec<Queued>) -> Result<(), Unavailable> {
-        self.last_changes = waiting.len();
         let room = waiting.iter().map(|queued| queued.bytes).sum();
         let mut round = self.begin();
         for queued in waiting.drain(..) {
