@@ -16,8 +16,8 @@ pub use bus::{Bus, Signal, Subscription};
 pub use clock::Clock;
 pub use dispatch::{Claim, Dispatch};
 pub use event_log::{
-    Append, AppendError, Appended, Cursor, EventLog, Growth, Head, LogState, MAX_APPEND_BYTES, Page, Produced, ReadError,
-    Watch, Writer,
+    Append, AppendError, Appended, Cursor, EventLog, Growth, Head, LogState, MAX_APPEND_BYTES, Page, Produced,
+    ReadError, Watch, Writer,
 };
 pub use ledger::{Ledger, Settlement, Totals};
 pub use log_keeping::{Expired, FeedEntry, FeedPosition, LogKeeping, Retention, TrimError};

@@ -643,7 +643,11 @@ function paint() {
   for (const turn of dirty) if (chat.turns.includes(turn)) turn.view.paint(turn);
   dirty.clear();
   paintAround();
-  if (pinned) $("scroll").scrollTop = $("scroll").scrollHeight;
+  if (pinned) {
+    $("scroll").scrollTop = $("scroll").scrollHeight;
+    // Known at once: by the time of its scroll event a reader's first step up may have gone into it.
+    lastTop = $("scroll").scrollTop;
+  }
   if (Date.now() - savedAt >= SAVE_EVERY_MS) save();
 }
 

@@ -29,7 +29,7 @@ impl Accepted {
             log: id.clone(),
             task: id,
             epoch: self.epoch.0,
-            state: crate::transport::state_name(self.task.state).to_owned(),
+            state: self.task.state.name().to_owned(),
             place: self.place.map(|place| place.0),
             known: self.known,
         }

@@ -15,7 +15,6 @@ use axum::middleware;
 use axum::routing::{get, post};
 use http::Method;
 use std::sync::Arc;
-use tidewire_core::State;
 use tidewire_proto::Code;
 
 /// All faces as one router, with `operations` behind the same guard.
@@ -45,22 +44,4 @@ async fn not_found(uri: http::Uri) -> Refusal {
 
 async fn method_not_allowed(method: Method, uri: http::Uri) -> Refusal {
     Refusal::new(Code::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
-}
-
-/// A state as the wire writes it.
-pub(crate) const fn state_name(state: State) -> &'static str {
-    match state {
-        State::Queued => "queued",
-        State::Running => "running",
-        State::Done => "done",
-        State::Failed => "failed",
-        State::Stopped => "stopped",
-    }
-}
-
-/// The state that is written so.
-fn parse_state(text: &str) -> Option<State> {
-    [State::Queued, State::Running, State::Done, State::Failed, State::Stopped]
-        .into_iter()
-        .find(|state| state_name(*state) == text)
 }

@@ -6,7 +6,7 @@ mod support;
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use std::time::Duration;
-use support::{PATIENCE, Server, scripted, task};
+use support::{PATIENCE, Server, script_text, scripted, task};
 use tidewire_proto::{ClientFrame, WireEvent};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -102,5 +102,64 @@ impl Reader {
         go_on.await.unwrap();
         assert!(self.next < 64, "it stopped early in the log");
         self.read_all().await
+    }
+}
+
+/// What the server's memory was at one moment.
+fn rss_bytes(server: &Server) -> i64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_ascii_whitespace().next().unwrap().parse::<i64>().unwrap() * 1024
+}
+
+/// A live log with so many slow readers among the fast ones. By how much the server's memory grew until the fast
+/// ones had all while the slow ones stood still, and what became of the slow ones.
+async fn pass(server: &Server, slow: usize) -> (i64, Vec<Reader>) {
+    let script = serde_json::json!({ "tokens": WORDS, "seed": "w".repeat(WORD_BYTES), "delay_ms": 1,
+        "first_delay_ms": 500 });
+    let before = rss_bytes(server);
+    let began = std::time::Instant::now();
+    let log = server.http().submit(&task(script)).await.unwrap().log;
+    let (mut standing, mut stops, mut go_ons) = (JoinSet::new(), Vec::new(), Vec::new());
+    for _ in 0..slow {
+        let ((stopped, is_stopped), (go_on, may_go_on)) = (oneshot::channel(), oneshot::channel());
+        let reader = Reader::follow(server, &log, Some(SLOW_RECEIVE_BYTES)).await;
+        standing.spawn(reader.stand_still(stopped, may_go_on));
+        stops.push(is_stopped);
+        go_ons.push(go_on);
+    }
+    let mut fast = JoinSet::new();
+    for _ in 0..FAST {
+        fast.spawn(Reader::follow(server, &log, None).await.read_all());
+    }
+    for stopped in stops {
+        stopped.await.unwrap();
+    }
+    let fast = fast.join_all().await;
+    eprintln!("fast {:?} {:?}", began.elapsed(), fast.iter().map(|f| (f.frames, f.most_merged)).max());
+    let growth = rss_bytes(server) - before;
+    fast.iter().for_each(whole);
+    for go_on in go_ons {
+        go_on.send(()).unwrap();
+    }
+    let slow = standing.join_all().await;
+    eprintln!("slow {:?} {:?}", began.elapsed(), slow.iter().map(|f| (f.frames, f.most_merged)).max());
+    eprintln!("RSS {before} {growth} {}", rss_bytes(server));
+    (growth, slow)
+}
+
+fn whole(reader: &Reader) {
+    // `started`, the words, `end`.
+    assert_eq!(reader.next, WORDS as u64 + 2);
+    let numbers: usize = (0..WORDS).map(|k| script_text("", k + 1).len()).next().unwrap_or_default();
+    let _ = numbers;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_stand_still_cost_no_memory_and_hold_up_nobody() {
+    let server = Server::start(&format!("[retention]\nhot_bytes = 4194304\n{}", scripted(1)));
+    for slow in [0, 0, SLOW, 0, SLOW, 0, SLOW] {
+        let (growth, slow) = pass(&server, slow).await;
+        slow.iter().for_each(whole);
     }
 }

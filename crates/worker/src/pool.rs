@@ -38,19 +38,12 @@ impl Running {
 }
 
 /// Running workers.
-pub struct Pool {
-    worker: Arc<Worker>,
-    keeper: Arc<Keeper>,
-    runs: TaskTracker,
-    rest: TaskTracker,
-    claiming: CancellationToken,
-    end: CancellationToken,
-}
+pub struct Pool(Claimer);
 
 impl Pool {
     /// Starts claiming tasks.
     pub fn start(worker: Worker, slots: Vec<Slots>) -> Self {
-        let pool = Self {
+        let claimer = Claimer {
             worker: Arc::new(worker),
             keeper: Arc::default(),
             runs: TaskTracker::new(),
@@ -58,57 +51,53 @@ impl Pool {
             claiming: CancellationToken::new(),
             end: CancellationToken::new(),
         };
-        pool.rest.spawn(pool.keeper.clone().watch_over(pool.worker.clone(), pool.end.clone()));
-        pool.rest.spawn(reaper::reap(pool.worker.clone(), pool.end.clone()));
+        claimer.rest.spawn(claimer.keeper.clone().watch_over(claimer.worker.clone(), claimer.end.clone()));
+        claimer.rest.spawn(reaper::reap(claimer.worker.clone(), claimer.end.clone()));
         for slots in slots {
-            pool.rest.spawn(pool.claimer().claim(slots));
+            claimer.rest.spawn(claimer.clone().claim(slots));
         }
-        pool
+        Self(claimer)
     }
 
     /// How many tasks run, for whoever wants to know while the pool works.
     pub fn running(&self) -> Running {
-        Running(self.keeper.clone())
+        Running(self.0.keeper.clone())
     }
 
     /// Stops: claims nothing more, gives running tasks `grace` to end, hands the rest back, and returns once
     /// nothing of the pool runs any more.
     pub async fn drain(self, grace: Duration) {
-        self.claiming.cancel();
-        self.runs.close();
-        let clock = self.worker.clock.clone();
+        let Self(Claimer { worker, keeper, runs, rest, claiming, end }) = self;
+        claiming.cancel();
+        runs.close();
         tokio::select! {
-            () = self.runs.wait() => {}
-            () = clock.sleep(grace) => self.keeper.tell_all(Order::HandBack),
+            () = runs.wait() => {}
+            () = worker.clock.sleep(grace) => keeper.tell_all(Order::HandBack),
         }
         tokio::select! {
-            () = self.runs.wait() => {}
-            () = clock.sleep(HAND_BACK) => tracing::warn!(running = self.keeper.running(), "tasks did not hand back in time"),
+            () = runs.wait() => {}
+            () = worker.clock.sleep(HAND_BACK) => {
+                tracing::warn!(running = keeper.running(), "tasks did not hand back in time");
+            }
         }
-        self.end.cancel();
-        self.rest.close();
-        self.rest.wait().await;
-    }
-
-    fn claimer(&self) -> Claimer {
-        Claimer {
-            worker: self.worker.clone(),
-            keeper: self.keeper.clone(),
-            runs: self.runs.clone(),
-            rest: self.rest.clone(),
-            claiming: self.claiming.clone(),
-            end: self.end.clone(),
-        }
+        end.cancel();
+        rest.close();
+        rest.wait().await;
     }
 }
 
+/// What every task of the pool shares.
 #[derive(Clone)]
 struct Claimer {
     worker: Arc<Worker>,
     keeper: Arc<Keeper>,
+    /// Running tasks.
     runs: TaskTracker,
+    /// All else: claiming, keeping, reaping, waiting for the next attempt.
     rest: TaskTracker,
+    /// Cancelled: nothing more is claimed.
     claiming: CancellationToken,
+    /// Cancelled: the pool ends.
     end: CancellationToken,
 }
 

@@ -1,6 +1,6 @@
 //! `/v1/tasks`: submit, look, list, read the text, stop.
 
-use super::{body, parse_state, state_name};
+use super::body;
 use crate::Edge;
 use crate::follow::{DEFAULT_WINDOW, Follower, Resume};
 use crate::refusal::Refusal;
@@ -86,7 +86,7 @@ pub(super) fn view(edge: &Edge, task: &Task) -> TaskView {
     let spec = &task.spec;
     TaskView {
         id: task.id.to_string(),
-        state: state_name(task.state).to_owned(),
+        state: task.state.name().to_owned(),
         model: spec.model.clone(),
         durability: match task.id.durability() {
             Durability::Durable => "durable".to_owned(),
@@ -119,7 +119,7 @@ struct ListQuery {
 pub(super) async fn list(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result<Json<TaskList>, Refusal> {
     let asked: ListQuery = query(raw)?;
     let states = asked.state.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty()).map(|text| {
-        parse_state(text).ok_or_else(|| {
+        tidewire_core::State::parse(text).ok_or_else(|| {
             let message = format!("`{text}` is no state; there are queued, running, done, failed, stopped");
             Refusal::new(Code::InvalidRequest, message)
         })
@@ -190,7 +190,7 @@ pub(super) async fn text(
         }
     }
     let task = find(&edge, &id).await?;
-    let state = HeaderValue::from_static(state_name(task.state));
+    let state = HeaderValue::from_static(task.state.name());
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     let headers = [task_header(task.id), (STATE_HEADER, state), (header::CONTENT_TYPE, kind)];
     Ok((headers, text).into_response())

@@ -38,7 +38,10 @@ pub(super) async fn upgrade(State(edge): State<Arc<Edge>>, mut request: Request)
             Ok(upgraded) => upgraded,
             Err(error) => return tracing::debug!(%error, "the client left during the handshake"),
         };
-        let socket = ServerBuilder::new().config(Config::default()).limits(limits).serve(TokioIo::new(upgraded));
+        // Taking a frame never waits for the socket. Else a connection would hear nothing, not even a shutdown,
+        // while a slow client's last batch and the frame after it are written.
+        let config = Config::default().flush_threshold(usize::MAX);
+        let socket = ServerBuilder::new().config(config).limits(limits).serve(TokioIo::new(upgraded));
         Connection::new(edge, socket).serve().await;
     });
     let headers = [

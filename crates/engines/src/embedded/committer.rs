@@ -174,7 +174,7 @@ impl Committer {
             hook().map_err(|error| Unavailable::new(format_args!("a commit failed: {error}")))?;
         }
         // The store syncs its journal before it shows the batch to anybody, itself included.
-        let committed = batch.durability(persist).commit();
+        let committed = batch.durability(persist).commit().and_then(|()| shared.store.let_flush());
         committed.map_err(|error| Unavailable::new(format_args!("a commit failed: {error}")))?;
         let disk = shared.clock.monotonic().saturating_sub(before);
         Ok(Some(Written { disk, synced: round.durable && shared.mode == Mode::Fsync }))

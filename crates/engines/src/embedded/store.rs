@@ -3,8 +3,9 @@
 use super::lock::Lock;
 use super::{key, seal, varint};
 use bytes::Bytes;
-use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, Readable, Snapshot, config};
+use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, config};
 use std::path::Path;
+use std::time::Duration;
 use tidewire_core::port::{ReadError, Totals, Unavailable};
 use tidewire_core::{LogRef, Offset, Task, TaskRef, TenantId, Timestamp, Usage};
 
@@ -22,6 +23,11 @@ const EVENTS_MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
 const SMALL_MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 /// Catching up reads many events in a row: larger blocks mean fewer reads.
 const EVENTS_BLOCK_BYTES: u32 = 16 * 1024;
+
+/// Memory for what is not flushed yet: all memtables in use at their full size, and as much again on the way.
+/// The store itself sets no bound, because it asks the thread that compacts to close a full memtable.
+const MAX_UNFLUSHED_BYTES: u64 = 256 * 1024 * 1024;
+const FLUSH_POLL: Duration = Duration::from_millis(1);
 
 /// What is stored can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +128,22 @@ impl Store {
             db,
             _lock: lock,
         })
+    }
+
+    /// Waits while too much is not flushed: then the disk takes less than the writers bring.
+    pub(super) fn let_flush(&self) -> fjall::Result<()> {
+        while self.db.write_buffer_size() > MAX_UNFLUSHED_BYTES {
+            for keyspace in [&self.events, &self.inputs] {
+                if keyspace.sealed_memtable_count() == 0 {
+                    keyspace.rotate_memtable()?;
+                }
+            }
+            // Says whether the threads that flush still live.
+            self.db.persist(PersistMode::Buffer)?;
+            // On the machine's clock, not the engine's: it waits for the disk.
+            std::thread::sleep(FLUSH_POLL);
+        }
+        Ok(())
     }
 
     /// The body of a value, `what` being its name for people.

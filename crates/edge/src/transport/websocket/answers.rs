@@ -4,7 +4,6 @@ use crate::Edge;
 use crate::follow::{Follower, Resume};
 use crate::refusal::Refusal;
 use crate::transport::events::window;
-use crate::transport::state_name;
 use std::borrow::Cow;
 use tidewire_core::{LogId, LogRef, OnDisconnect, TaskRef, TenantId};
 use tidewire_proto::{ClientFrame, Code, ServerFrame, Submission};
@@ -109,6 +108,6 @@ async fn stop(edge: &Edge, reference: Option<String>, task: String) -> Result<An
     Ok(Answer::plain(ServerFrame::Stopped {
         reference: reference.map(Cow::Owned),
         task,
-        state: state_name(stopped.state).to_owned(),
+        state: stopped.state.name().to_owned(),
     }))
 }

@@ -137,8 +137,8 @@ impl Connection {
             return Ok(());
         }
         while let Some(message) = self.outbox.pop_front() {
-            // Ready at once: everything before it has been flushed, and together these stay under the sink's
-            // own threshold but for large batches, of which there is one at most.
+            // Ready at once: the sink has no threshold of its own. These are the bound: they are one batch, and as
+            // many answers as frames may be asked.
             self.sink.feed(message).await.map_err(|_| End::Gone)?;
             self.unflushed = true;
         }
