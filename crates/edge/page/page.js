@@ -645,7 +645,7 @@ function paint() {
   paintAround();
   if (pinned) {
     $("scroll").scrollTop = $("scroll").scrollHeight;
-    // Known at once: by the time of its scroll event a reader's first step up may have gone into it.
+    // Known at once, so that its scroll event is not taken for a reader's step.
     lastTop = $("scroll").scrollTop;
   }
   if (Date.now() - savedAt >= SAVE_EVERY_MS) save();
@@ -674,6 +674,11 @@ function paintAround() {
 
 /** Tells a screen reader. The conversation itself is silent: nobody wants it token by token. */
 function say(text) { put($("status"), text); }
+
+function letGo() {
+  if ($("scroll").scrollTop > 0) pinned = false;
+  touch();
+}
 
 function toLatest() {
   pinned = true;
@@ -723,12 +728,18 @@ addEventListener("keydown", (event) => {
 });
 $("scroll").onscroll = () => {
   const { scrollTop, scrollHeight, clientHeight } = $("scroll");
-  // Any step up lets go, so that nobody is dragged back down; only the very end takes hold again.
-  if (scrollHeight - scrollTop - clientHeight <= 4) pinned = true;
-  else if (scrollTop < lastTop) pinned = false;
+  // Any step up lets go, so that nobody is dragged back down; only a step down to the very end takes hold again.
+  const atEnd = scrollHeight - scrollTop - clientHeight <= 4;
+  if (scrollTop < lastTop && !atEnd) letGo();
+  if (scrollTop > lastTop && atEnd) toLatest();
   lastTop = scrollTop;
-  $("latest").hidden = pinned;
 };
+// The wish counts, not only its effect: following an answer that grows at each frame would undo the first step up.
+let touchedAt = 0;
+$("scroll").onwheel = ({ deltaY }) => { if (deltaY < 0) letGo(); };
+$("scroll").ontouchstart = ({ touches }) => { touchedAt = touches[0].clientY; };
+$("scroll").ontouchmove = ({ touches }) => { if (touches[0].clientY > touchedAt) letGo(); };
+$("scroll").onkeydown = ({ key }) => { if (["ArrowUp", "PageUp", "Home"].includes(key)) letGo(); };
 new ResizeObserver(() => touch()).observe($("scroll"));
 document.addEventListener("visibilitychange", () => document.hidden ? save() : paint());
 addEventListener("pagehide", save);

@@ -133,9 +133,8 @@ async fn after_a_failed_commit_nothing_is_acknowledged_and_nothing_of_it_is_seen
     let fails = Arc::new(AtomicBool::new(false));
     let hook = fails.clone();
     let (engine, _) = open_with(Config {
-        before_commit: Some(Arc::new(move || match hook.load(Ordering::Relaxed) {
-            true => Err(io::Error::other("no space left on device")),
-            false => Ok(()),
+        before_commit: Some(Arc::new(move || {
+            if hook.load(Ordering::Relaxed) { Err(io::Error::other("no space left on device")) } else { Ok(()) }
         })),
         ..Config::new(directory.path())
     });

@@ -18,14 +18,19 @@ const MAX_BYTES_PER_LOG: usize = 8 * 1024 * 1024;
 /// What a record takes beside its value: its places in two queues, its allocation.
 const RECORD_OVERHEAD_BYTES: usize = 160;
 
+/// What a log takes beside its records: its slot, its place in the map, the queue of its records.
+const SLOT_OVERHEAD_BYTES: usize = 512;
+
 /// One log in memory.
 pub(super) struct Slot {
-    growth: watch::Sender<Growth>,
     held: Mutex<Held>,
 }
 
 struct Held {
     state: LogState,
+    /// Wakes who waits for the log to grow. Made by the first one and let go of after the last: it is larger
+    /// than all the rest of a short log.
+    growth: Option<watch::Sender<Growth>>,
     /// The newest records, dense up to the tail; empty where all are only on disk.
     records: VecDeque<Record>,
     bytes: usize,
@@ -37,8 +42,7 @@ fn cost(record: &Record) -> usize {
 
 impl Slot {
     fn new(state: LogState) -> Self {
-        let growth = watch::Sender::new(Growth { tail: state.tail, over: state.ended });
-        Self { growth, held: Mutex::new(Held { state, records: VecDeque::new(), bytes: 0 }) }
+        Self { held: Mutex::new(Held { state, growth: None, records: VecDeque::new(), bytes: 0 }) }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -51,7 +55,9 @@ impl Slot {
     }
 
     pub(super) fn watch(&self) -> Watch {
-        Watch::new(self.growth.subscribe())
+        let mut held = self.held();
+        let now = Growth { tail: held.state.tail, over: held.state.ended };
+        Watch::new(held.growth.get_or_insert_with(|| watch::Sender::new(now)).subscribe())
     }
 
     /// Takes up a state from disk, unless it has a newer one.
@@ -60,15 +66,8 @@ impl Slot {
         if state.tail > held.state.tail || state.ended && !held.state.ended {
             // Its records stay: the committer is about to add the ones between, and until then a read that
             // finds them short of the tail goes to the disk.
-            held.state = state;
-            drop(held);
-            self.tell(state);
+            held.stand(state);
         }
-    }
-
-    fn tell(&self, state: LogState) {
-        let now = Growth { tail: state.tail, over: state.ended };
-        self.growth.send_if_modified(|growth| std::mem::replace(growth, now) != now);
     }
 
     /// A page, if what the cursor wants is in memory. `None` sends the reader to the disk, which alone may say
@@ -100,7 +99,8 @@ impl Slot {
     }
 
     fn is_idle(&self) -> bool {
-        self.growth.receiver_count() == 0 && self.held().records.is_empty()
+        let held = self.held();
+        held.records.is_empty() && held.growth.as_ref().is_none_or(|growth| growth.receiver_count() == 0)
     }
 }
 
@@ -203,8 +203,11 @@ impl Slots {
     pub(super) fn remove(&self, log: LogRef) -> usize {
         let removed = self.shard(log).write().unwrap_or_else(PoisonError::into_inner).slots.remove(&log);
         removed.map_or(0, |slot| {
-            slot.growth.send_modify(|growth| growth.over = true);
-            slot.held().bytes
+            let held = slot.held();
+            if let Some(growth) = &held.growth {
+                growth.send_modify(|growth| growth.over = true);
+            }
+            held.bytes
         })
     }
 
@@ -239,23 +242,18 @@ impl Window {
     /// Shows a log's new state and records, which are committed, and wakes who waits for them.
     pub(super) fn show(&mut self, slots: &Slots, log: LogRef, state: LogState, records: Vec<Record>) {
         let slot = slots.get_or_insert(log, state);
-        {
-            let mut held = slot.held();
-            for record in records {
-                if held.records.back().is_some_and(|last| last.to != record.from) {
-                    self.bytes -= held.forget_all();
-                }
-                held.bytes += cost(&record);
-                self.bytes += cost(&record);
-                self.shown.push_back((log, record.from));
-                held.records.push_back(record);
+        let mut held = slot.held();
+        for record in records {
+            if held.records.back().is_some_and(|last| last.to != record.from) {
+                self.bytes -= held.forget_all();
             }
-            while held.bytes > MAX_BYTES_PER_LOG {
-                self.bytes -= held.forget_oldest();
-            }
-            held.state = state;
+            self.shown.push_back((log, record.from));
+            self.bytes += held.remember(record);
         }
-        slot.tell(state);
+        while held.bytes > MAX_BYTES_PER_LOG {
+            self.bytes -= held.forget_oldest();
+        }
+        held.stand(state);
     }
 
     /// Forgets a log's records, which were changed on disk, and shows its new state.
@@ -263,7 +261,7 @@ impl Window {
         if let Some(slot) = slots.get(log) {
             let mut held = slot.held();
             self.bytes -= held.forget_all();
-            held.state = state;
+            held.stand(state);
         }
     }
 
@@ -299,8 +297,30 @@ impl Window {
 }
 
 impl Held {
+    /// Takes up a state, and wakes who waits for it.
+    fn stand(&mut self, state: LogState) {
+        self.state = state;
+        let now = Growth { tail: state.tail, over: state.ended };
+        if let Some(growth) = &self.growth {
+            growth.send_if_modified(|growth| std::mem::replace(growth, now) != now);
+            if growth.receiver_count() == 0 {
+                self.growth = None;
+            }
+        }
+    }
+
+    fn remember(&mut self, record: Record) -> usize {
+        let slot = if self.records.is_empty() { SLOT_OVERHEAD_BYTES } else { 0 };
+        let taken = cost(&record) + slot;
+        self.records.push_back(record);
+        self.bytes += taken;
+        taken
+    }
+
     fn forget_oldest(&mut self) -> usize {
-        let freed = self.records.pop_front().map_or(0, |record| cost(&record));
+        let record = self.records.pop_front().map_or(0, |record| cost(&record));
+        let slot = if self.records.is_empty() { SLOT_OVERHEAD_BYTES } else { 0 };
+        let freed = (record + slot).min(self.bytes);
         self.bytes -= freed;
         freed
     }
