@@ -102,7 +102,8 @@ struct Reader {
 
 impl Reader {
     async fn connect(endpoint: &Endpoint, receive_bytes: Option<u32>) -> Self {
-        let address = lookup_host((endpoint.host(), endpoint.port())).await.unwrap().find(std::net::SocketAddr::is_ipv4);
+        let address =
+            lookup_host((endpoint.host(), endpoint.port())).await.unwrap().find(std::net::SocketAddr::is_ipv4);
         let socket = TcpSocket::new_v4().unwrap();
         if let Some(bytes) = receive_bytes {
             socket.set_recv_buffer_size(bytes).unwrap();
@@ -252,7 +253,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn report(plan: &Plan, passes: Vec<Pass>) -> Report {
-    let of = |slow: bool, value: fn(&Pass) -> f64| median(passes.iter().filter(|pass| (pass.slow > 0) == slow).map(value));
+    let of =
+        |slow: bool, value: fn(&Pass) -> f64| median(passes.iter().filter(|pass| (pass.slow > 0) == slow).map(value));
     let (without, with) = (of(false, |pass| pass.lag_p99_ms), of(true, |pass| pass.lag_p99_ms));
     let (small, large) = (of(false, Pass::growth_mib), of(true, Pass::growth_mib));
     Report {

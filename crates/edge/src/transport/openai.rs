@@ -62,17 +62,14 @@ impl IntoResponse for Fault {
 struct ChatRequest<'a> {
     #[serde(borrow)]
     model: Option<Cow<'a, str>>,
-    #[serde(default)]
-    stream: bool,
-    #[serde(default)]
-    stream_options: StreamOptions,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
     n: Option<u32>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct StreamOptions {
-    #[serde(default)]
-    include_usage: bool,
+    include_usage: Option<bool>,
 }
 
 pub(super) async fn chat(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Fault> {
@@ -96,8 +93,9 @@ pub(super) async fn chat(State(edge): State<Arc<Edge>>, request: Request) -> Res
     let leave = StopOnLeave::new(edge.clone(), accepted.at());
     // No window: OpenAI's clients expect a chunk a token, and what piles up is sent at once anyway.
     let follower = Follower::open(&edge, accepted.at().log(), Resume::default(), Duration::ZERO).await?;
-    let response = if chat.stream {
-        streamed(edge, &accepted, follower, leave, chat.stream_options.include_usage)
+    let response = if chat.stream == Some(true) {
+        let include_usage = chat.stream_options.and_then(|options| options.include_usage) == Some(true);
+        streamed(edge, &accepted, follower, leave, include_usage)
     } else {
         collect::whole(&accepted, follower, leave).await?
     };
