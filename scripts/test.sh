@@ -27,7 +27,8 @@ scripted='[built_in]
 enabled = false
 [[deployment]]
 name = "scripted"
-backend = "scripted"'
+backend = "scripted"
+slots = 24'
 
 say "the official OpenAI clients, on the scripted backend"
 serve_for_tests "$scripted"

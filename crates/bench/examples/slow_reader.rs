@@ -7,8 +7,8 @@
 //! The server needs a deployment of the scripted backend alone. `slow` readers (1) stand still among `readers` (200)
 //! in each of `passes` (3), after as many passes without; each plays 16 MiB over `seconds` (26). A table comes on
 //! stderr, JSON on stdout.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a measurement, run by hand")]
-#![allow(clippy::disallowed_methods, reason = "it compares `at` with the clock of this machine, and joins its tasks")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement, run by hand")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its purpose")]
 
 use futures_util::{SinkExt, StreamExt};
 use hdrhistogram::Histogram;
@@ -126,7 +126,7 @@ impl Reader {
     /// Takes one frame. `false` after the last.
     async fn read(&mut self) -> bool {
         let message = self.socket.next().await.expect("the server hung up").unwrap();
-        let received = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let received = now();
         let Some(text) = message.as_text() else {
             assert!(!message.is_close(), "the server hung up: {message:?}");
             return true;
@@ -157,6 +157,12 @@ impl Reader {
         assert!(self.next >= WORDS as u64, "the log is not whole: {}", self.next);
         self
     }
+}
+
+/// The machine's clock, which the server's `at` was read from too.
+#[allow(clippy::disallowed_methods, reason = "a lag is the difference of two readings of one clock")]
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
 /// Stops after the first events, and reads on when it is told to.
@@ -200,7 +206,9 @@ async fn pass(plan: &Plan, slow: usize) -> Pass {
     }
     let rss_after_bytes = rss_bytes(plan.pid);
     let server_cpu_seconds = cpu_seconds(plan.pid) - cpu_before;
-    tell.into_iter().for_each(|go_on| go_on.send(()).unwrap());
+    for go_on in tell {
+        go_on.send(()).unwrap();
+    }
     let stood = standing.join_all().await;
     let quantile = |share| millis(lags.value_at_quantile(share));
     Pass {

@@ -1,7 +1,7 @@
-//! The chat page at `/`: three files without a build step.
+//! The chat page at `/`: a few files without a build step.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use http::{HeaderValue, Uri, header};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -14,8 +14,14 @@ pub(super) async fn css() -> Response {
     file("text/css; charset=utf-8", include_str!("../../page/page.css"))
 }
 
-pub(super) async fn js() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("../../page/page.js"))
+/// A script of the page, by the last part of its path.
+pub(super) async fn script(uri: Uri) -> Response {
+    let text = match uri.path() {
+        "/prose.js" => include_str!("../../page/prose.js"),
+        "/wire.js" => include_str!("../../page/wire.js"),
+        _ => include_str!("../../page/page.js"),
+    };
+    file("text/javascript; charset=utf-8", text)
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {
