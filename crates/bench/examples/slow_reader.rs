@@ -2,11 +2,12 @@
 //! without and with readers that stand still past their sockets' buffers.
 //!
 //! ```text
-//! cargo run --release -p tidewire-bench --example slow_reader -- URL PID [slow] [readers] [passes] [seconds]
+//! cargo run --release -p tidewire-bench --example slow_reader -- URL PID [slow] [readers] [passes] [seconds] [durability]
 //! ```
 //! The server needs a deployment of the scripted backend alone. `slow` readers (1) stand still among `readers` (200)
 //! in each of `passes` (3), after as many passes without; each plays 16 MiB over `seconds` (26). A table comes on
-//! stderr, JSON on stdout.
+//! stderr, JSON on stdout. `transient` logs (`durable`) show the memory better: the tables of a durable engine fill and
+//! are flushed, which moves it by 40 MiB either way.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement, run by hand")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its purpose")]
 
@@ -38,6 +39,7 @@ struct Plan {
     readers: usize,
     passes: usize,
     delay: Duration,
+    durability: String,
 }
 
 /// One pass.
@@ -70,6 +72,7 @@ impl Pass {
 #[derive(Debug, Serialize)]
 struct Report {
     log_bytes: usize,
+    durability: String,
     readers: usize,
     slow: usize,
     passes: Vec<Pass>,
@@ -231,7 +234,7 @@ async fn submit(plan: &Plan) -> String {
         "delay_ms": plan.delay.as_millis(), "first_delay_ms": HEAD_START.as_millis() });
     let input = serde_json::json!({ "messages": [{ "role": "user", "content": "go" }], "script": script });
     let input = serde_json::value::to_raw_value(&input).unwrap();
-    let task = Submission { input: Some(input), ..Submission::default() };
+    let task = Submission { input: Some(input), durability: Some(plan.durability.clone()), ..Submission::default() };
     Http::new(&plan.endpoint).unwrap().submit(&task).await.unwrap().log
 }
 
@@ -267,6 +270,7 @@ fn report(plan: &Plan, passes: Vec<Pass>) -> Report {
     let (small, large) = (of(false, Pass::growth_mib), of(true, Pass::growth_mib));
     Report {
         log_bytes: LOG_BYTES,
+        durability: plan.durability.clone(),
         readers: plan.readers,
         slow: plan.slow,
         lag_p99_without_ms: without,
@@ -298,13 +302,14 @@ fn show(pass: &Pass) {
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let usage = "slow_reader URL PID [slow] [readers] [passes] [seconds]";
+    let usage = "slow_reader URL PID [slow] [readers] [passes] [seconds] [durability]";
     let endpoint: Endpoint = arguments.next().expect(usage).parse().unwrap();
     let pid = arguments.next().expect(usage).parse().expect(usage);
     let mut number = |default| arguments.next().map_or(default, |text| text.parse::<usize>().expect(usage));
     let (slow, readers, passes, seconds) = (number(1), number(200), number(3), number(26));
+    let durability = arguments.next().unwrap_or_else(|| "durable".to_owned());
     let delay = Duration::from_secs(seconds as u64) / u32::try_from(WORDS).unwrap();
-    let plan = Plan { endpoint, pid, slow, readers, passes, delay };
+    let plan = Plan { endpoint, pid, slow, readers, passes, delay, durability };
 
     eprintln!(" slow  lag p50   p99 (ms)       max   frames rss (MiB)    growth    cpu slow frames  most merged");
     // The first one fills what the server keeps in any case: hot events, memtables, the allocator's pages.
