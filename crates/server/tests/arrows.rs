@@ -1,4 +1,6 @@
 //! The arrows of ARCHITECTURE.md, checked against the manifests and the sources.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
+#![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Bad input, through the real faces: each kind has its stable code and says what to do, and the connection lives
 //! on wherever the protocol was not broken.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
+#![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
 mod support;
 

@@ -1,4 +1,6 @@
 //! What the disk sees: a task is synced between its receipt and its ack.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
+#![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
 mod support;
 

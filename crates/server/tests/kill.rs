@@ -1,6 +1,8 @@
 //! `kill -9` in mid-text: nothing that was acknowledged is lost, and no client sees a word twice.
 //!
-//! `make test` kills five times; `make soak` sets TIDEWIRE_TEST_KILLS=200.
+//! `make test` kills five times; `make soak` sets `TIDEWIRE_TEST_KILLS=200`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
+#![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
 mod support;
 

@@ -1,4 +1,6 @@
 //! The life of tasks over the real faces: stop, disconnect, retries, draining, and what an upstream sees of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
+#![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
 mod support;
 

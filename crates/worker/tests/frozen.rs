@@ -1,4 +1,6 @@
 //! A worker that froze: its task is ended or taken over, and its own late append is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
+#![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +8,7 @@ use std::time::Duration;
 use tidewire_backends::scripted::{Script, Scripted, text};
 use tidewire_core::catalog::{Deployment, Takes};
 use tidewire_core::port::{
-    Append, AppendError, Backend, Bus, Clock, Cursor, EventLog, Ledger, Leasing, NoMeter, Signal, TaskStore, Writer,
+    Append, AppendError, Backend, Bus, Clock, Cursor, EventLog, Leasing, Ledger, NoMeter, Signal, TaskStore, Writer,
 };
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::task::Lease;
@@ -81,7 +83,13 @@ impl World {
         (at, lease)
     }
 
-    async fn append(&self, at: TaskRef, fence: Fence, expect: Offset, entries: Vec<Entry>) -> Result<Offset, AppendError> {
+    async fn append(
+        &self,
+        at: TaskRef,
+        fence: Fence,
+        expect: Offset,
+        entries: Vec<Entry>,
+    ) -> Result<Offset, AppendError> {
         let writer = Writer::Leased { fence, expect };
         self.engine.append(Append { log: at.log(), writer, entries }).await.map(|appended| appended.to)
     }

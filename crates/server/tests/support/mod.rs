@@ -1,8 +1,8 @@
 //! A real server process for a test: a free port, a data directory of its own, and an end by its own handle.
-#![allow(dead_code, unreachable_pub)] // Each test file uses its own part.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tidewire_client::{Endpoint, Http, Options, Session};
 use tidewire_proto::Submission;
 
 /// Tells stuck from slow on a busy machine; no test waits for it when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The scripted backend with so many slots.
 pub fn scripted(slots: usize) -> String {
@@ -129,6 +129,7 @@ fn launch(dir: &Path, listen: &str, wrapper: &[&str]) -> (Child, String) {
 }
 
 /// A task for the scripted backend.
+#[allow(clippy::needless_pass_by_value)] // Reads better at the call: `task(json!(...))`.
 pub fn task(script: serde_json::Value) -> Submission {
     let input = serde_json::json!({ "messages": [{ "role": "user", "content": "go" }], "script": script });
     Submission { input: Some(serde_json::value::to_raw_value(&input).unwrap()), ..Submission::default() }
@@ -136,13 +137,8 @@ pub fn task(script: serde_json::Value) -> Submission {
 
 /// What a script of so many tokens says, recomputed from the rule in its documentation.
 pub fn script_text(seed: &str, tokens: usize) -> String {
-    let tail = |k: usize| if k % 8 == 7 { "-é漢🙂…" } else { "" };
-    (0..tokens).map(|k| format!("{seed}{k}{} ", tail(k))).collect()
-}
-
-/// A port where nothing listens.
-pub fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let word = |k: usize| [seed, &k.to_string(), if k % 8 == 7 { "-é漢🙂… " } else { " " }].concat();
+    (0..tokens).map(word).collect()
 }
 
 /// A plain HTTP request: status, headers, body.
