@@ -6,6 +6,10 @@ cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+# With the built-in model, in the profile in which `make build` compiles it, so that it is compiled once.
+scripts/setup.sh build
+cargo clippy --release --locked --quiet -p tidewire-server -p tidewire-backends --all-targets \
+  --features tidewire-server/local,tidewire-backends/local,tidewire-backends/independent-upstream -- -D warnings
 
 # cargo-deny is built once, outside the clone.
 deny="$TIDEWIRE_CACHE/tools/bin/cargo-deny"

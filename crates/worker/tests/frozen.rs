@@ -67,7 +67,7 @@ impl World {
             capability: "scripted".into(),
             input: br#"{"messages":[{"role":"user","content":"go"}]}"#.as_slice().into(),
             on_disconnect: OnDisconnect::Continue,
-            deadline: self.clock.now().plus(Duration::from_secs(3600)),
+            deadline: self.clock.now().plus(Duration::from_hours(1)),
             max_attempts: 3,
             metadata: None,
         };
