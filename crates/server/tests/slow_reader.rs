@@ -17,7 +17,7 @@ use tokio_websockets::{ClientBuilder, Limits, Message, WebSocketStream};
 /// A word is an event: 2048 of 8 KiB.
 const WORDS: usize = 2048;
 const WORD_BYTES: usize = 8 * 1024;
-const FAST: usize = 20;
+const FAST: usize = 10;
 /// So many that the allocator's noise, up to 20 MB from one log to the next, is small beside what they may cost.
 const SLOW: usize = 64;
 /// A small receive buffer, so that the slow ones' sockets are full after the sender's 4 MiB.
@@ -104,7 +104,7 @@ impl Reader {
         }
     }
 
-    /// These words have no escapes in JSON. To unescape 700 MB would take a debug build long.
+    /// These words have no escapes in JSON. To unescape 400 MB would take a debug build long.
     fn take_text(&mut self, data: &Data<'_>) {
         let Data::Json(json) = data else { panic!("a client reads JSON") };
         let text = json.get().trim_matches('"');

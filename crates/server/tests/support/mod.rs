@@ -28,18 +28,23 @@ pub struct Server {
 impl Server {
     /// Starts one with this configuration.
     pub fn start(config: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("tidewire.toml"), config).unwrap();
-        let (child, url) = launch(dir.path(), "127.0.0.1:0", &[]);
-        let listen = url.trim_start_matches("http://").to_owned();
-        Self { child, url, dir, listen }
+        Self::start_with(config, &[], &[])
     }
 
-    /// One with this configuration that a wrapper command runs, such as strace.
+    /// Starts one with further arguments.
+    pub fn start_with_arguments(config: &str, arguments: &[&str]) -> Self {
+        Self::start_with(config, arguments, &[])
+    }
+
+    /// Starts one that a wrapper command runs, such as strace.
     pub fn start_under(config: &str, wrapper: &[&str]) -> Self {
+        Self::start_with(config, &[], wrapper)
+    }
+
+    fn start_with(config: &str, arguments: &[&str], wrapper: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("tidewire.toml"), config).unwrap();
-        let (child, url) = launch(dir.path(), "127.0.0.1:0", wrapper);
+        let (child, url) = launch(dir.path(), "127.0.0.1:0", arguments, wrapper);
         let listen = url.trim_start_matches("http://").to_owned();
         Self { child, url, dir, listen }
     }
@@ -52,7 +57,7 @@ impl Server {
 
     /// Starts it again, at the same address, with the same data.
     pub fn restart(&mut self) {
-        let (child, url) = launch(self.dir.path(), &self.listen, &[]);
+        let (child, url) = launch(self.dir.path(), &self.listen, &[], &[]);
         self.child = child;
         self.url = url;
     }
@@ -101,7 +106,7 @@ impl Drop for Server {
     }
 }
 
-fn launch(dir: &Path, listen: &str, wrapper: &[&str]) -> (Child, String) {
+fn launch(dir: &Path, listen: &str, arguments: &[&str], wrapper: &[&str]) -> (Child, String) {
     let binary = env!("CARGO_BIN_EXE_tidewire");
     let mut command = match wrapper {
         [] => Command::new(binary),
@@ -116,6 +121,7 @@ fn launch(dir: &Path, listen: &str, wrapper: &[&str]) -> (Child, String) {
         .arg(dir.join("data"))
         .arg("--config")
         .arg(dir.join("tidewire.toml"));
+    command.args(arguments);
     command.env("TIDEWIRE_BUILT_IN__ENABLED", "false");
     command.env("TIDEWIRE_LOG__FILTER", "warn");
     let mut child = command.stdout(Stdio::piped()).spawn().expect("the server (or its wrapper) can be started");
