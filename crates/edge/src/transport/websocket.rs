@@ -87,6 +87,6 @@ mod tests {
     #[test]
     fn the_accept_key_is_that_of_the_rfc() {
         let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
-        assert_eq!(accept(&key), "s3pPLBMmTbxGzzhZRbK+xOo=");
+        assert_eq!(accept(&key), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }
