@@ -9,6 +9,8 @@ const SUGGESTION = "Why is the sea salty?";
 const MAX_TURNS = 200;
 const SAVE_EVERY_MS = 500;
 const PLACE_EVERY_MS = 1_000;
+// Right after a reader's step up, a step of our own may still be on its way down: it does not take hold again.
+const LET_GO_MS = 300;
 // A hidden page gets no animation frames.
 const HIDDEN_PAINT_MS = 500;
 
@@ -453,8 +455,11 @@ function paintAround() {
 /** Tells a screen reader. The conversation itself is silent: nobody wants it token by token. */
 function say(text) { put($("status"), text); }
 
+let letGoAt = 0;
+
 function letGo() {
   if ($("scroll").scrollTop > 0) pinned = false;
+  letGoAt = Date.now();
   touch();
 }
 
@@ -509,7 +514,7 @@ $("scroll").onscroll = () => {
   // Any step up lets go, so that nobody is dragged back down; only a step down to the very end takes hold again.
   const atEnd = scrollHeight - scrollTop - clientHeight <= 4;
   if (scrollTop < lastTop && !atEnd) letGo();
-  if (scrollTop > lastTop && atEnd) toLatest();
+  if (scrollTop > lastTop && atEnd && Date.now() - letGoAt > LET_GO_MS) toLatest();
   lastTop = scrollTop;
 };
 // The wish counts, not only its effect: following an answer that grows at each frame would undo the first step up.
