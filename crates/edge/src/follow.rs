@@ -89,7 +89,8 @@ impl Follower {
             if let Some(rest) = self.window.checked_sub(waited).filter(|rest| !rest.is_zero()) {
                 tokio::select! {
                     () = self.clock.sleep(rest) => {}
-                    () = until_over(&mut self.watch) => {}
+                    // An ended log is told at once, whatever the window.
+                    () = self.watch.over() => {}
                 }
             }
         }
@@ -117,14 +118,6 @@ impl Follower {
     /// Waits until there is something after the cursor, or never will be.
     pub(crate) async fn news(&mut self) {
         self.watch.grown(self.cursor.next).await;
-    }
-}
-
-/// An ended log is told at once, whatever the window.
-async fn until_over(watch: &mut Watch) {
-    let mut seen = watch.now();
-    while !seen.over {
-        seen = watch.grown(seen.tail).await;
     }
 }
 

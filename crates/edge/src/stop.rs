@@ -4,7 +4,7 @@ use crate::Edge;
 use crate::refusal::Refusal;
 use std::time::Duration;
 use tidewire_core::port::Signal;
-use tidewire_core::{Offset, Task, TaskRef};
+use tidewire_core::{Task, TaskRef};
 
 /// How long a stop waits for the task's end: the worker's second of grace, and a second for the reaper.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -16,18 +16,8 @@ pub(crate) async fn stop(edge: &Edge, at: TaskRef) -> Result<Task, Refusal> {
         return Ok(task);
     }
     if let Ok(mut watch) = edge.log.watch(at.log()).await {
-        let ended = async {
-            let mut seen = Offset(0);
-            loop {
-                let growth = watch.grown(seen).await;
-                if growth.over {
-                    return;
-                }
-                seen = growth.tail;
-            }
-        };
         tokio::select! {
-            () = ended => {}
+            () = watch.over() => {}
             () = edge.clock.sleep(PATIENCE) => {}
         }
     }

@@ -97,16 +97,6 @@ impl World {
     /// Turns the clock until the task's log has ended; gives back the ending and the text.
     async fn ended(&self, at: TaskRef) -> (Ending, String) {
         let mut watch = self.engine.watch(at.log()).await.unwrap();
-        let ended = async {
-            let mut seen = Offset(0);
-            loop {
-                let growth = watch.grown(seen).await;
-                if growth.over {
-                    return;
-                }
-                seen = growth.tail;
-            }
-        };
         let turning = async {
             loop {
                 self.clock.advance(Duration::from_millis(100));
@@ -114,7 +104,7 @@ impl World {
             }
         };
         tokio::select! {
-            () = ended => {}
+            () = watch.over() => {}
             () = turning => {}
         }
         let state = self.engine.state(at.log()).await.unwrap();

@@ -248,6 +248,11 @@ impl Watch {
         // The engine let go of its end: the log is gone, or the server is shutting down.
         grown.unwrap_or_else(|_| Growth { tail: self.now().tail, over: true })
     }
+
+    /// Waits until no more will come.
+    pub async fn over(&mut self) {
+        while !self.grown(self.now().tail).await.over {}
+    }
 }
 
 /// The rules of appending, the same for every engine: an engine stores, this decides.
