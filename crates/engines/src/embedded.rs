@@ -16,6 +16,7 @@ mod committer;
 mod counts;
 mod event_log;
 mod feed;
+mod format;
 mod head;
 mod key;
 mod ledger;

@@ -5,19 +5,14 @@ use super::counts::Counts;
 use super::lock::Lock;
 use super::record::Reader;
 use super::store::{Store, Trouble, pair, parse_task};
-use super::{Config, Engine, Shared, head, key, live, seal};
+use super::{Config, Engine, Shared, format, head, key, live, seal};
 use bytes::Bytes;
-use fjall::{Keyspace, PersistMode, Readable, Snapshot};
+use fjall::{PersistMode, Readable, Snapshot};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{Clock, Unavailable};
 use tidewire_core::{Ending, Kind, State, Task, TaskRef, Timestamp};
-
-/// The format that this version writes. A change of what is stored raises it, and [`check_format`] then
-/// brings older stores up to it.
-const FORMAT: u32 = 1;
-const FORMAT_KEY: &[u8] = b"format";
 
 /// Why the store was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +26,10 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// A newer version of tidewire wrote it. Use that version.
-    #[error("the store has format {found}, and this version of tidewire knows formats up to {known}; use a newer one")]
+    #[error(
+        "the store has format {found}, and this version of tidewire knows formats up to {known}; use the version that \
+         wrote it or a newer one, or restore a backup that this version made into another directory"
+    )]
     NewerFormat {
         /// The store's format.
         found: u32,
@@ -71,6 +69,8 @@ fn held_by(pid: Option<u32>) -> String {
 pub struct Recovered {
     /// The store's format.
     pub format: u32,
+    /// The format that it had before this open, where that was an older one.
+    pub upgraded_from: Option<u32>,
     /// Logs that have not ended.
     pub logs_live: u64,
     /// Tasks that wait for a worker.
@@ -95,11 +95,8 @@ impl Engine {
         let lock = Lock::acquire(&path)?;
         let failed = |error: fjall::Error| OpenError::Store { path: path.clone(), reason: error.to_string() };
         let (db, meta) = Store::open_meta(&path, config.cache_bytes).map_err(failed)?;
-        let format = check_format(&meta).map_err(|error| match error {
-            FormatError::Newer { found } => OpenError::NewerFormat { found, known: FORMAT },
-            FormatError::Damaged => OpenError::Damaged { what: "its format number fails its checksum".to_owned() },
-            FormatError::Store(error) => failed(error),
-        })?;
+        let format = format::settle(&db, &meta).map_err(|error| error.into_open_error(failed))?;
+        // What a killed process had written and not synced is about to be shown to readers.
         db.persist(PersistMode::SyncAll).map_err(failed)?;
         let store = Store::open(db, meta, lock).map_err(failed)?;
         let troubled = |trouble: Trouble| match trouble {
@@ -111,7 +108,10 @@ impl Engine {
         let found = find_live(&store, &at).map_err(troubled)?;
         drop(at);
 
-        let mut recovered = Recovered { format, damaged: found.damaged, ..Recovered::default() };
+        let mut recovered = Recovered { format: format::CURRENT, damaged: found.damaged, ..Recovered::default() };
+        if let format::Found::Older(older) = format {
+            recovered.upgraded_from = Some(older);
+        }
         let (hot_bytes, shared) = (config.hot_bytes, Arc::new(Shared::new(store, config, clock)));
         shared.live.show(found.entries.into_iter());
         let (queue, ops) = Shared::queue();
@@ -128,27 +128,6 @@ impl Engine {
         recovered.took = engine.shared.clock.monotonic().saturating_sub(began);
         Ok((engine, recovered))
     }
-}
-
-enum FormatError {
-    Newer { found: u32 },
-    Damaged,
-    Store(fjall::Error),
-}
-
-/// The store's format; a new store gets this version's.
-fn check_format(meta: &Keyspace) -> Result<u32, FormatError> {
-    let Some(value) = meta.get(FORMAT_KEY).map_err(FormatError::Store)? else {
-        let value = seal::seal(FORMAT_KEY, &[&FORMAT.to_le_bytes()]);
-        meta.insert(FORMAT_KEY, value).map_err(FormatError::Store)?;
-        return Ok(FORMAT);
-    };
-    let body = seal::open(FORMAT_KEY, &value.into()).map_err(|_| FormatError::Damaged)?;
-    let found = body.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(FormatError::Damaged)?;
-    if found > FORMAT {
-        return Err(FormatError::Newer { found });
-    }
-    Ok(found)
 }
 
 #[derive(Default)]

@@ -13,7 +13,7 @@ use tidewire_testkit::clock::HandClock;
 
 /// An empty store. Making one takes some 50 syncs, so it is made once and copied.
 static EMPTY: LazyLock<TempDir> = LazyLock::new(|| {
-    let directory = directory();
+    let directory = bare();
     let config = Config { mode: Mode::Write, ..Config::new(directory.path()) };
     drop(Engine::open(config, Arc::new(HandClock::new(1))).unwrap());
     directory
@@ -21,7 +21,7 @@ static EMPTY: LazyLock<TempDir> = LazyLock::new(|| {
 
 /// A fresh directory, in memory where there is such a place: what is tested here is not the disk, and opening
 /// a store waits for it many times.
-fn directory() -> TempDir {
+pub fn bare() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
@@ -34,7 +34,7 @@ pub fn empty() -> TempDir {
 /// that met that is no picture of one moment, and is made again.
 pub fn copied(from: &Path) -> TempDir {
     loop {
-        let to = directory();
+        let to = bare();
         let before = names(from);
         if copy(from, to.path()).is_ok() && names(from) == before {
             return to;

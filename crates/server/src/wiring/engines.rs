@@ -182,6 +182,13 @@ fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>
         "opened {}",
         config.data.display()
     );
+    if let Some(older) = found.upgraded_from {
+        tracing::info!(
+            from = older,
+            to = found.format,
+            "the store was upgraded; an older tidewire refuses it from now on"
+        );
+    }
     for damaged in &found.damaged {
         tracing::error!(damaged, "a stored record fails its checksum; it is not served");
     }
