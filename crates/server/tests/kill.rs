@@ -7,8 +7,9 @@
 mod support;
 
 use std::time::Duration;
-use support::{PATIENCE, Server, script_text, scripted, task};
+use support::{PATIENCE, Server, number_from_env, script_text, scripted, task};
 use tidewire_client::{Answer, Filter, Follow, Session};
+use tidewire_testkit::random::Random;
 use tokio::sync::watch;
 
 const SLOTS: usize = 24;
@@ -36,18 +37,6 @@ async fn read(mut log: Follow, has_text: watch::Sender<bool>) -> (String, u64, u
     (answer.text().to_owned(), came, next, answer.end().cloned().expect("every acknowledged task ends"))
 }
 
-/// A small generator: the moments of the kills repeat exactly for a seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
 async fn submit_all(session: &Session, round: usize) -> Vec<(String, Follow, String)> {
     let mut tasks = Vec::new();
     for number in 0..TASKS {
@@ -72,8 +61,8 @@ async fn mid_text(mut flags: Vec<watch::Receiver<bool>>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_in_mid_text_loses_nothing_that_it_acknowledged() {
-    let kills: usize = std::env::var("TIDEWIRE_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
-    let mut random = Random(0x5EED_1E55);
+    let kills = number_from_env("TIDEWIRE_TEST_KILLS", 5);
+    let mut random = Random::new(0x5EED_1E55);
     let mut server = Server::start(&scripted(SLOTS));
     let mut second_attempts = 0;
     for round in 0..kills {

@@ -1,4 +1,5 @@
-//! What every engine must pass: one conformance suite per port, and a clock that a test turns by hand.
+//! What every engine must pass: one conformance suite per port, a clock that a test turns by hand, and a
+//! network that breaks on demand ([`proxy`]).
 //!
 //! An engine's test says how to open the engine with a [`Harness`], then runs each suite in one line:
 //!
@@ -33,6 +34,8 @@ pub mod dispatch;
 pub mod event_log;
 pub mod ledger;
 pub mod log_keeping;
+pub mod proxy;
+pub mod random;
 pub mod task_store;
 
 pub use suite::{Failure, Harness};

@@ -12,6 +12,13 @@ use tidewire_proto::Submission;
 /// Tells stuck from slow on a busy machine; no test waits for it when all is well.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A number that a longer run sets, such as `TIDEWIRE_TEST_KILLS`.
+pub fn number_from_env(name: &str, default: usize) -> usize {
+    std::env::var(name)
+        .ok()
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
 /// The scripted backend with so many slots.
 pub fn scripted(slots: usize) -> String {
     format!("[[deployment]]\nname = \"scripted\"\nbackend = \"scripted\"\nslots = {slots}\n")
