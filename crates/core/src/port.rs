@@ -4,6 +4,7 @@
 mod backend;
 mod bus;
 mod clock;
+mod directory;
 mod dispatch;
 mod event_log;
 mod ledger;
@@ -14,13 +15,16 @@ mod task_store;
 pub use backend::{Backend, BackendError, Begins, Chunk, Chunks, Fault, Model, Request, Run, Timeouts};
 pub use bus::{Bus, Signal, Subscription};
 pub use clock::Clock;
+pub use directory::{
+    Directory, Expect, MAX_NAME_BYTES, MAX_RECORD_BYTES, PutError, Record, RecordName, RemoveRecordError, Shelf,
+};
 pub use dispatch::{Claim, Dispatch};
 pub use event_log::{
-    Append, AppendError, Appended, Cursor, EventLog, Growth, Head, LogState, MAX_APPEND_BYTES, Page, Produced,
-    ReadError, Watch, Writer,
+    Append, AppendError, Appended, Cursor, EventLog, Growth, Head, LogState, MAX_APPEND_BYTES, MAX_PRODUCERS, Page,
+    Produced, ReadError, Watch, Writer,
 };
 pub use ledger::{Ledger, Settlement, Totals};
-pub use log_keeping::{Expired, FeedEntry, FeedPosition, LogKeeping, Retention, TrimError};
+pub use log_keeping::{Expired, FeedEntry, FeedPosition, LogKeeping, RemoveError, Retention, TrimError};
 pub use meter::{Measurement, Meter, NoMeter};
 pub use task_store::{
     Filter, LeaseError, Leasing, Release, Renewal, SubmitError, Submitted, TaskPage, TaskStore, UpdateError,

@@ -14,7 +14,7 @@ pub use transport::router;
 
 use std::sync::Arc;
 use tidewire_core::Catalog;
-use tidewire_core::port::{Bus, Clock, EventLog, Meter, TaskStore};
+use tidewire_core::port::{Bus, Clock, Directory, EventLog, LogKeeping, Meter, TaskStore};
 use tidewire_core::queue::Queue;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +23,10 @@ use tokio_util::task::TaskTracker;
 pub struct Edge {
     /// Where the answers are.
     pub log: Arc<dyn EventLog>,
+    /// What becomes of logs: a face removes those that it made.
+    pub keeping: Arc<dyn LogKeeping>,
+    /// What is known by name: streams, files.
+    pub directory: Arc<dyn Directory>,
     /// Where the tasks are.
     pub tasks: Arc<dyn TaskStore>,
     /// Who runs next.

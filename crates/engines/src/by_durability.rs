@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use tidewire_core::port::{
     Append, AppendError, Appended, Clock, Cursor, EventLog, Expired, FeedEntry, FeedPosition, Filter, LeaseError,
-    Leasing, Ledger, LogKeeping, LogState, Page, ReadError, Release, Renewal, Retention, Settlement, SubmitError,
-    Submitted, TaskPage, TaskStore, TrimError, Unavailable, UpdateError, Watch,
+    Leasing, Ledger, LogKeeping, LogState, Page, ReadError, Release, RemoveError, Renewal, Retention, Settlement,
+    SubmitError, Submitted, TaskPage, TaskStore, TrimError, Unavailable, UpdateError, Watch,
 };
 use tidewire_core::task::Lease;
 use tidewire_core::{
@@ -111,6 +111,10 @@ impl<D: LogKeeping, T: LogKeeping> LogKeeping for ByDurability<D, T> {
 
     async fn erase(&self, log: LogRef) -> Result<(), TrimError> {
         self.keeping(log).erase(log).await
+    }
+
+    async fn remove(&self, log: LogRef) -> Result<(), RemoveError> {
+        self.keeping(log).remove(log).await
     }
 
     async fn list(&self, tenant: TenantId, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, Unavailable> {

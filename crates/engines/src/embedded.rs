@@ -14,6 +14,7 @@
 mod cold;
 mod committer;
 mod counts;
+mod directory;
 mod event_log;
 mod feed;
 mod format;

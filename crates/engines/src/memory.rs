@@ -3,6 +3,7 @@
 //!
 //! It survives nothing: no crash, no restart. It is bounded in bytes, and refuses beyond the bound.
 
+use crate::memory::directory::Records;
 use crate::memory::ledger::Accounts;
 use crate::memory::logs::Logs;
 use crate::memory::room::Room;
@@ -13,6 +14,7 @@ use tidewire_core::port::{Clock, Ledger, Settlement, Totals, Unavailable};
 use tidewire_core::{LogRef, TenantId, Timestamp};
 
 mod bus;
+mod directory;
 mod dispatch;
 mod event_log;
 mod ledger;
@@ -30,7 +32,7 @@ pub use dispatch::Dispatch;
 /// How much the engine may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Bytes of logs and tasks, their records included; an estimate of what the process spends on them.
+    /// Bytes of logs, tasks and named records, all that goes with them included; an estimate of what the process spends on them.
     pub bytes: usize,
 }
 
@@ -45,7 +47,7 @@ impl Default for Bounds {
 /// Logs, tasks and the ledger, in memory. A task's `end` event, its new state and its settlement are one step.
 ///
 /// Locks are taken in this order, and none is held over an await: key, shard of logs, log, shard of tasks, and
-/// then one of the order of tasks, the ended logs or the ledger.
+/// then one of the order of tasks, the ended logs or the ledger. The directory's is taken alone.
 pub struct Engine {
     clock: Arc<dyn Clock>,
     room: Room,
@@ -53,6 +55,7 @@ pub struct Engine {
     tasks: Tasks,
     accounts: Mutex<Accounts>,
     ended: Mutex<Ended>,
+    directory: Mutex<Records>,
 }
 
 /// What has ended, in order, until retention lets go of it.
@@ -74,10 +77,11 @@ impl Engine {
             tasks: Tasks::default(),
             accounts: Mutex::default(),
             ended: Mutex::default(),
+            directory: Mutex::default(),
         }
     }
 
-    /// Bytes that the logs and tasks take by now, for a metric.
+    /// Bytes that all of it takes by now, for a metric.
     pub fn used_bytes(&self) -> usize {
         self.room.used()
     }

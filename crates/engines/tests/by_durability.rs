@@ -143,10 +143,10 @@ async fn logs_of_both_are_listed_together_and_expire_within_one_limit() {
     let mut all: Vec<LogId> = Vec::new();
     for durability in mixed("dtdttddt") {
         clock.advance(Duration::from_millis(1));
-        let log = LogId::shared(clock.now(), u128::from(clock.random()), durability);
+        let log = clock.task_id(durability).log();
         let at = LogRef { tenant: TenantId::DEFAULT, log };
         engine.create(at).await.unwrap();
-        let writer = Writer::Producer { producer: Arc::from("phone"), epoch: 0, sequence: 0 };
+        let writer = Writer::Leased { fence: Fence(1), expect: Offset(0) };
         let append = Append { log: at, writer, entries: Vec::new() };
         engine.end(append, done(Usage::default())).await.unwrap();
         all.push(log);

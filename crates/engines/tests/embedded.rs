@@ -8,7 +8,7 @@ mod given;
 use std::sync::Mutex;
 use tempfile::TempDir;
 use tidewire_engines::embedded::{Config, Engine, Mode};
-use tidewire_testkit::{Harness, commit_point, event_log, ledger, log_keeping, task_store};
+use tidewire_testkit::{Harness, commit_point, directory, event_log, ledger, log_keeping, task_store};
 
 struct Embedded {
     mode: Mode,
@@ -55,11 +55,13 @@ suites! {
     logs_with_fsync: Mode::Fsync, event_log;
     keeping_with_fsync: Mode::Fsync, log_keeping;
     tasks_with_fsync: Mode::Fsync, task_store;
+    the_directory_with_fsync: Mode::Fsync, directory;
     the_ledger_with_fsync: Mode::Fsync, ledger;
     the_commit_point_with_fsync: Mode::Fsync, commit_point;
     logs_with_write: Mode::Write, event_log;
     keeping_with_write: Mode::Write, log_keeping;
     tasks_with_write: Mode::Write, task_store;
+    the_directory_with_write: Mode::Write, directory;
     the_ledger_with_write: Mode::Write, ledger;
     the_commit_point_with_write: Mode::Write, commit_point;
 }

@@ -1,10 +1,12 @@
 //! The memory engine keeps the promises of its ports, and its own bounds.
 #![cfg(feature = "memory")]
 
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{
-    Append, AppendError, Clock, Cursor, EventLog, LogKeeping, ReadError, Retention, TaskStore, Writer,
+    Append, AppendError, Clock, Cursor, Directory, EventLog, Expect, LogKeeping, PutError, ReadError, RecordName,
+    Retention, Shelf, TaskStore, Writer,
 };
 use tidewire_core::task::Idempotency;
 use tidewire_core::{
@@ -13,7 +15,7 @@ use tidewire_core::{
 };
 use tidewire_engines::memory::{Bounds, Bus, Dispatch, Engine};
 use tidewire_testkit::clock::HandClock;
-use tidewire_testkit::{Harness, bus, commit_point, dispatch, event_log, ledger, log_keeping, task_store};
+use tidewire_testkit::{Harness, bus, commit_point, directory, dispatch, event_log, ledger, log_keeping, task_store};
 
 struct Memory(Durability);
 
@@ -63,6 +65,11 @@ async fn it_keeps_what_log_keeping_promises() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn it_keeps_what_task_store_promises() {
     task_store::check(&Memory(Durability::Transient)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_keeps_what_directory_promises() {
+    directory::check(&Memory(Durability::Transient)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -134,7 +141,7 @@ async fn an_expired_log_takes_its_task_and_its_memory_along() {
     assert_eq!(engine.expire(clock.now(), EVERYTHING, 100).await.unwrap().logs, 20);
     assert_eq!(engine.used_bytes(), 0, "all that was charged is given back");
     for gone in tasks {
-        assert_eq!(engine.get(gone).await.unwrap(), None);
+        assert_eq!(TaskStore::get(&engine, gone).await.unwrap(), None);
         assert_eq!(engine.state(gone.log()).await, Err(ReadError::Unknown));
     }
     assert!(engine.submit(task(&clock, Some("key 3"))).await.unwrap().fresh, "its key is free again");
@@ -147,7 +154,7 @@ async fn a_task_whose_log_is_elsewhere_goes_too() {
     engine.finish(task, clock.now(), done()).await.unwrap();
     clock.advance(Duration::from_secs(2));
     engine.expire(clock.now(), EVERYTHING, 100).await.unwrap();
-    assert_eq!(engine.get(task).await.unwrap(), None);
+    assert_eq!(TaskStore::get(&engine, task).await.unwrap(), None);
     assert_eq!(engine.used_bytes(), 0);
 }
 
@@ -172,6 +179,49 @@ async fn a_full_engine_refuses_and_takes_again_what_was_freed() {
     clock.advance(Duration::from_secs(2));
     engine.expire(clock.now(), EVERYTHING, 100).await.unwrap();
     engine.submit(task(&clock, None)).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn records_take_room_and_removed_ones_give_it_back() {
+    let (engine, _) = engine(10_000);
+    let name =
+        |number: usize| RecordName { tenant: TenantId::DEFAULT, shelf: Shelf::Files, name: format!("file {number}") };
+    let mut count = 0;
+    let refused = loop {
+        match engine.put(name(count), vec![b'x'; 500].into(), Expect::Absent).await {
+            Ok(_) => count += 1,
+            Err(refused) => break refused,
+        }
+        assert!(engine.used_bytes() <= engine.bound_bytes());
+    };
+    assert!(matches!(refused, PutError::Unavailable(_)), "{refused}");
+    assert!(count > 5);
+    for number in 0..count {
+        engine.put(name(number), Bytes::new(), Expect::Anything).await.expect("a smaller value fits");
+        assert_eq!(Directory::remove(&engine, &name(number), Expect::Anything).await, Ok(true));
+    }
+    assert_eq!(engine.used_bytes(), 0, "all that was charged is given back");
+}
+
+#[tokio::test]
+async fn a_removed_log_gives_its_memory_back() {
+    let (engine, clock) = engine(1 << 20);
+    let log = LogRef {
+        tenant: TenantId::DEFAULT,
+        log: LogId::shared(clock.now(), u128::from(clock.random()), Durability::Transient),
+    };
+    for ended in [false, true] {
+        engine.create(log).await.unwrap();
+        let entries = vec![Entry::new(clock.now(), Kind::Data, "x".repeat(500))];
+        let append = Append { log, writer: Writer::Open { rank: None }, entries };
+        engine.append(append.clone()).await.unwrap();
+        if ended {
+            engine.end(append, done()).await.unwrap();
+        }
+        assert!(engine.used_bytes() > 500);
+        LogKeeping::remove(&engine, log).await.unwrap();
+        assert_eq!(engine.used_bytes(), 0);
+    }
 }
 
 #[tokio::test]

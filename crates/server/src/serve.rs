@@ -102,6 +102,8 @@ impl Server {
         let pool = Pool::start(worker, std::mem::take(&mut deployments.slots));
         let edge = Arc::new(Edge {
             log: engines.logs(),
+            keeping: engines.keeping(),
+            directory: engines.directory(),
             tasks: engines.tasks(),
             queue: queue.clone(),
             bus,

@@ -4,6 +4,7 @@ use tidewire_core::port::EventLog;
 
 mod crashes;
 mod ends;
+mod open_writers;
 mod places;
 mod producers;
 mod watches;
@@ -34,11 +35,17 @@ crate::suite::suite!(
         writers::an_append_that_is_too_large_is_refused,
         writers::appenders_on_many_logs_do_not_mix,
         writers::an_append_that_was_dropped_leaves_the_log_whole,
-        producers::a_repeated_append_is_answered_as_the_first_time,
+        producers::a_repeated_append_is_answered_with_its_place,
         producers::a_gap_in_a_sequence_is_refused,
         producers::an_old_epoch_of_a_producer_is_refused,
         producers::a_new_epoch_of_a_producer_begins_at_zero,
         producers::producers_at_once_lose_nothing,
+        producers::a_log_remembers_a_bounded_number_of_producers,
+        open_writers::an_open_writer_may_repeat_itself,
+        open_writers::open_writers_at_once_lose_nothing,
+        open_writers::a_rank_must_sort_after_the_last_one,
+        open_writers::of_appends_at_once_with_one_rank_one_wins,
+        open_writers::a_rank_survives_a_crash,
         ends::an_end_is_the_last_event,
         ends::nothing_is_appended_after_an_end,
         ends::a_shared_log_ends_too,

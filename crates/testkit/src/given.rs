@@ -63,8 +63,13 @@ pub(crate) fn leased(log: LogRef, fence: u64, expect: Offset, entries: Vec<Entry
 }
 
 /// An append by one of many writers.
-pub(crate) fn produced(log: LogRef, producer: &str, epoch: u32, sequence: u64, entries: Vec<Entry>) -> Append {
-    Append { log, writer: Writer::Producer { producer: Arc::from(producer), epoch, sequence }, entries }
+pub(crate) fn produced(log: LogRef, producer: &str, epoch: u64, sequence: u64, entries: Vec<Entry>) -> Append {
+    Append { log, writer: Writer::Producer { producer: Arc::from(producer), epoch, sequence, rank: None }, entries }
+}
+
+/// An append by somebody who asks for no deduplication.
+pub(crate) fn open(log: LogRef, rank: Option<&str>, entries: Vec<Entry>) -> Append {
+    Append { log, writer: Writer::Open { rank: rank.map(Arc::from) }, entries }
 }
 
 /// What the checks' tasks use.

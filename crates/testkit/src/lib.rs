@@ -30,6 +30,7 @@ pub mod backend;
 pub mod bus;
 pub mod clock;
 pub mod commit_point;
+pub mod directory;
 pub mod dispatch;
 pub mod event_log;
 pub mod ledger;

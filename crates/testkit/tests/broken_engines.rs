@@ -3,18 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{
-    Append, AppendError, Appended, Cursor, EventLog, Expired, FeedEntry, FeedPosition, Filter, Growth, LeaseError,
-    Leasing, Ledger, LogKeeping, LogState, Page, ReadError, Release, Renewal, Retention, Settlement, SubmitError,
-    Submitted, TaskPage, TaskStore, Totals, TrimError, Unavailable, UpdateError, Watch, Writer,
+    Append, AppendError, Appended, Cursor, Directory, EventLog, Expect, Expired, FeedEntry, FeedPosition, Filter,
+    Growth, LeaseError, Leasing, Ledger, LogKeeping, LogState, Page, PutError, ReadError, Record, RecordName, Release,
+    RemoveError, RemoveRecordError, Renewal, Retention, Settlement, Shelf, SubmitError, Submitted, TaskPage, TaskStore,
+    Totals, TrimError, Unavailable, UpdateError, Watch, Writer,
 };
 use tidewire_core::task::Lease;
 use tidewire_core::{Ending, Entry, Epoch, LogId, LogRef, Offset, Task, TaskRef, TenantId, Timestamp};
 use tidewire_engines::memory;
 use tidewire_testkit::clock::HandClock;
-use tidewire_testkit::{Failure, Harness, commit_point, event_log, ledger, log_keeping, task_store};
+use tidewire_testkit::{Failure, Harness, commit_point, directory, event_log, ledger, log_keeping, task_store};
 use tokio::sync::{Mutex, watch};
 
 /// What is wrong with an engine.
@@ -35,6 +37,9 @@ enum Fault {
     LosesTheLastSubmitInACrash,
     SettlesAgainAfterACrash,
     BringsTrimmedEventsBack,
+    BringsARemovedLogBack,
+    PutsWhateverIsExpected,
+    GivesAVersionAgain,
 }
 
 /// A call that changes something.
@@ -52,6 +57,9 @@ enum Call {
     Trim(LogRef, Offset, Entry),
     Expire(Timestamp, Retention, usize),
     Erase(LogRef),
+    Remove(LogRef),
+    PutRecord(RecordName, Bytes, Expect),
+    RemoveRecord(RecordName, Expect),
 }
 
 /// A memory engine that survives a crash: it writes down every call, and makes them again on a fresh engine
@@ -81,6 +89,7 @@ impl Harness for Crashing {
             Fault::LosesTheLastAppendInACrash => Some(|call| matches!(call, Call::Append(_))),
             Fault::LosesTheLastSubmitInACrash => Some(|call| matches!(call, Call::Submit(_))),
             Fault::BringsTrimmedEventsBack => Some(|call| matches!(call, Call::Trim(..))),
+            Fault::BringsARemovedLogBack => Some(|call| matches!(call, Call::Remove(_))),
             Fault::SettlesAgainAfterACrash => Some(|call| matches!(call, Call::Settle(_))),
             Fault::GivesAFenceAgainAfterACrash => Some(|call| matches!(call, Call::Lease(..))),
             _ => None,
@@ -118,6 +127,9 @@ async fn again(engine: &memory::Engine, call: &Call) {
         Call::Trim(log, upto, snapshot) => drop(engine.trim(*log, *upto, snapshot.clone()).await),
         Call::Expire(now, keep, limit) => drop(engine.expire(*now, *keep, *limit).await),
         Call::Erase(log) => drop(engine.erase(*log).await),
+        Call::Remove(log) => drop(LogKeeping::remove(engine, *log).await),
+        Call::PutRecord(name, value, expect) => drop(engine.put(name.clone(), value.clone(), *expect).await),
+        Call::RemoveRecord(name, expect) => drop(Directory::remove(engine, name, *expect).await),
     }
 }
 
@@ -147,7 +159,7 @@ impl EventLog for Journaled {
         match (self.fault, &mut append.writer) {
             (Fault::KeepsNothingOfAnAppend, Writer::Leased { expect, .. }) if !append.entries.is_empty() => {
                 let to = expect.plus(append.entries.len());
-                return Ok(Appended { from: *expect, to });
+                return Ok(Appended { from: *expect, to, repeats: None });
             }
             (Fault::AcceptsAnOldFence, Writer::Leased { fence, .. }) => {
                 *fence = self.engine.state(log).await.map_or(*fence, |state| state.fence.max(*fence));
@@ -209,6 +221,10 @@ impl LogKeeping for Journaled {
         self.make(Call::Erase(log), self.engine.erase(log)).await
     }
 
+    async fn remove(&self, log: LogRef) -> Result<(), RemoveError> {
+        self.make(Call::Remove(log), LogKeeping::remove(&self.engine, log)).await
+    }
+
     async fn list(&self, tenant: TenantId, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, Unavailable> {
         LogKeeping::list(&self.engine, tenant, after, limit).await
     }
@@ -228,7 +244,7 @@ impl TaskStore for Journaled {
     }
 
     async fn get(&self, task: TaskRef) -> Result<Option<Task>, Unavailable> {
-        self.engine.get(task).await
+        TaskStore::get(&self.engine, task).await
     }
 
     async fn list(&self, filter: &Filter) -> Result<TaskPage, Unavailable> {
@@ -241,7 +257,7 @@ impl TaskStore for Journaled {
 
     async fn lease(&self, task: TaskRef, leasing: Leasing) -> Result<(Task, Lease), LeaseError> {
         if self.fault == Fault::ForgetsALease {
-            let mut record = self.engine.get(task).await?.ok_or(LeaseError::Unknown)?;
+            let mut record = TaskStore::get(&self.engine, task).await?.ok_or(LeaseError::Unknown)?;
             let lease = record.lease(leasing)?;
             return Ok((record, lease));
         }
@@ -272,6 +288,44 @@ impl Ledger for Journaled {
     }
 }
 
+#[async_trait]
+impl Directory for Journaled {
+    async fn get(&self, name: &RecordName) -> Result<Option<Record>, Unavailable> {
+        let mut record = Directory::get(&self.engine, name).await?;
+        if let Some(record) = record.as_mut().filter(|_| self.fault == Fault::GivesAVersionAgain) {
+            record.version = 1;
+        }
+        Ok(record)
+    }
+
+    async fn put(&self, name: RecordName, value: Bytes, mut expect: Expect) -> Result<u64, PutError> {
+        if self.fault == Fault::PutsWhateverIsExpected {
+            expect = Expect::Anything;
+        }
+        let call = Call::PutRecord(name.clone(), value.clone(), expect);
+        let version = self.make(call, self.engine.put(name, value, expect)).await?;
+        Ok(if self.fault == Fault::GivesAVersionAgain { 1 } else { version })
+    }
+
+    async fn remove(&self, name: &RecordName, expect: Expect) -> Result<bool, RemoveRecordError> {
+        self.make(Call::RemoveRecord(name.clone(), expect), Directory::remove(&self.engine, name, expect)).await
+    }
+
+    async fn list(
+        &self,
+        tenant: TenantId,
+        shelf: Shelf,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Record)>, Unavailable> {
+        Directory::list(&self.engine, tenant, shelf, after, limit).await
+    }
+
+    async fn count(&self, tenant: TenantId, shelf: Shelf) -> Result<u64, Unavailable> {
+        self.engine.count(tenant, shelf).await
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_honest_engine_that_survives_crashes_passes_every_check() {
     let honest = Crashing(Fault::Nothing);
@@ -280,6 +334,7 @@ async fn an_honest_engine_that_survives_crashes_passes_every_check() {
     task_store::check(&honest).await;
     ledger::check(&honest).await;
     commit_point::check(&honest).await;
+    directory::check(&honest).await;
 }
 
 fn assert_names(failures: &[Failure], fault: Fault, expected: &str) {
@@ -323,4 +378,12 @@ async fn other_broken_engines_fail_the_check_that_names_their_fault() {
     assert_names(&ledger::failures(&Crashing(fault)).await, fault, "a_settlement_survives_a_crash");
     let fault = Fault::BringsTrimmedEventsBack;
     assert_names(&log_keeping::failures(&Crashing(fault)).await, fault, "a_trim_and_an_erasure_survive_a_crash");
+    let fault = Fault::BringsARemovedLogBack;
+    assert_names(&log_keeping::failures(&Crashing(fault)).await, fault, "a_removed_log_stays_away_after_a_crash");
+    let fault = Fault::PutsWhateverIsExpected;
+    let failures = directory::failures(&Crashing(fault)).await;
+    assert_names(&failures, fault, "of_puts_at_once_that_expect_the_same_one_wins");
+    assert_names(&failures, fault, "a_counter_by_compare_and_set_loses_nothing");
+    let fault = Fault::GivesAVersionAgain;
+    assert_names(&directory::failures(&Crashing(fault)).await, fault, "a_version_never_comes_again");
 }

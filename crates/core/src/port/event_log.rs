@@ -12,12 +12,20 @@ use crate::ending::Ending;
 use crate::event::{Entry, Event};
 use crate::id::{Epoch, Fence, LogRef, Offset};
 use async_trait::async_trait;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+mod head;
+
+pub use head::{Head, Produced};
+
 /// The most bytes of data that one append may carry: small beside a commit, so that no log holds up the rest.
 pub const MAX_APPEND_BYTES: usize = 1024 * 1024;
+
+/// The most producers that one log remembers: their places are read whole when the log is written to again, at
+/// some 150 bytes each. More than that many programs do not write one conversation; a program that makes up a
+/// name for each append would fill memory.
+pub const MAX_PRODUCERS: usize = 4096;
 
 /// Append-only logs.
 ///
@@ -28,7 +36,10 @@ pub const MAX_APPEND_BYTES: usize = 1024 * 1024;
 /// - **One fenced writer for a task's log.** An append names its fence and the tail it expects. A lower fence
 ///   than the highest seen is refused; a higher one takes over for good, even where the tail then does not fit.
 /// - **Many writers for a shared log.** An append names (producer, epoch, sequence). The same one again is
-///   answered as the first time, and adds nothing, be it an append or an end. A gap or an old epoch is refused.
+///   answered with the place that it got, and adds nothing, be it an append or an end. A gap or an old epoch is
+///   refused. A writer that asks for no deduplication names no producer, and may repeat itself.
+/// - **Ranks rise.** An append to a shared log may carry a rank, and is refused unless it sorts after the last
+///   one that the log took.
 /// - **An end is an end.** After [`EventLog::end`] nothing is appended. An engine that also keeps tasks and
 ///   the ledger finishes the task and settles it in the same commit.
 /// - **A lost tail is told.** An engine that lost events begins a new epoch; a cursor of another epoch gets
@@ -78,15 +89,33 @@ pub enum Writer {
         /// Where the writer believes the tail to be.
         expect: Offset,
     },
-    /// One of many writers of a shared log.
+    /// One of many writers of a shared log, whose repeated appends are known and not added again.
     Producer {
         /// Its name; unique within the log.
         producer: Arc<str>,
         /// Its incarnation; a higher one takes over, and must begin with sequence 0.
-        epoch: u32,
+        epoch: u64,
         /// Counts its appends in this epoch from 0.
         sequence: u64,
+        /// See [`Writer::Open`]. A repeated append is answered as such, whatever its rank.
+        rank: Option<Arc<str>>,
     },
+    /// One of many writers of a shared log that asks for no deduplication.
+    Open {
+        /// The append's place in an order that the writers keep among themselves: where given, it must sort
+        /// after the last one that the log took, byte by byte.
+        rank: Option<Arc<str>>,
+    },
+}
+
+impl Writer {
+    /// The append's rank, if it has one.
+    pub fn rank(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Leased { .. } => None,
+            Self::Producer { rank, .. } | Self::Open { rank } => rank.as_ref(),
+        }
+    }
 }
 
 /// Where an append's events stand: `from..to`.
@@ -96,6 +125,8 @@ pub struct Appended {
     pub from: Offset,
     /// One past the last one's offset.
     pub to: Offset,
+    /// Nothing was added: the producer had sent this before. Its last sequence number in this epoch.
+    pub repeats: Option<u64>,
 }
 
 /// Why an append added nothing.
@@ -132,8 +163,17 @@ pub enum AppendError {
     #[error("the producer's epoch is {epoch}, which is newer")]
     StaleProducer {
         /// The highest seen.
-        epoch: u32,
+        epoch: u64,
     },
+    /// The rank does not sort after the last one. Somebody else was faster; read what they said.
+    #[error("the last rank is {last:?}, and the next one must sort after it")]
+    RankTaken {
+        /// The last rank that the log took.
+        last: Arc<str>,
+    },
+    /// The log remembers as many producers as it can. Go on under a name that it knows.
+    #[error("the log has {MAX_PRODUCERS} producers, and takes no other one")]
+    TooManyProducers,
     /// This kind of log takes the other kind of writer.
     #[error("this log takes another kind of writer")]
     WrongWriter,
@@ -252,107 +292,5 @@ impl Watch {
     /// Waits until no more will come.
     pub async fn over(&mut self) {
         while !self.grown(self.now().tail).await.over {}
-    }
-}
-
-/// The rules of appending, the same for every engine: an engine stores, this decides.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// Where the log stands.
-    pub state: LogState,
-    /// The producers of a shared log, and where their last append stands.
-    pub producers: BTreeMap<Arc<str>, Produced>,
-}
-
-/// A producer's last append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Produced {
-    /// Its incarnation.
-    pub epoch: u32,
-    /// The sequence number.
-    pub sequence: u64,
-    /// Where the events stand.
-    pub appended: Appended,
-}
-
-impl Head {
-    /// A log's head before its first event.
-    pub fn new(epoch: Epoch) -> Self {
-        let state = LogState { epoch, first: Offset(0), tail: Offset(0), fence: Fence(0), ended: false };
-        Self { state, producers: BTreeMap::new() }
-    }
-
-    /// Decides on an append of `count` events, the `end` event included, and moves the head on. The outer
-    /// `Ok` with `fresh = false` is a repeated append of a producer: answer it, and store nothing.
-    /// A higher fence is taken even where the tail does not fit, so that the old writer is out for good.
-    pub fn admit(&mut self, append: &Append, count: usize) -> Result<(Appended, bool), AppendError> {
-        let bytes: usize = append.entries.iter().map(|entry| entry.data.len()).sum();
-        if bytes > MAX_APPEND_BYTES {
-            return Err(AppendError::TooLarge { bytes });
-        }
-        match (&append.writer, append.log.log.kind()) {
-            (Writer::Leased { fence, expect }, crate::LogKind::Task) => self.admit_leased(*fence, *expect)?,
-            (Writer::Producer { producer, epoch, sequence }, crate::LogKind::Shared) => {
-                if let Some(before) = self.admit_producer(producer, *epoch, *sequence)? {
-                    return Ok((before, false));
-                }
-            }
-            _ => return Err(AppendError::WrongWriter),
-        }
-        let appended = Appended { from: self.state.tail, to: self.state.tail.plus(count) };
-        self.state.tail = appended.to;
-        if let Writer::Producer { producer, epoch, sequence } = &append.writer {
-            let last = Produced { epoch: *epoch, sequence: *sequence, appended };
-            self.producers.insert(producer.clone(), last);
-        }
-        Ok((appended, true))
-    }
-
-    fn admit_leased(&mut self, fence: Fence, expect: Offset) -> Result<(), AppendError> {
-        if fence < self.state.fence {
-            return Err(AppendError::Fenced { fence: self.state.fence });
-        }
-        self.state.fence = fence;
-        if self.state.ended {
-            return Err(AppendError::Ended { tail: self.state.tail });
-        }
-        if expect != self.state.tail {
-            return Err(AppendError::TailMoved { tail: self.state.tail });
-        }
-        Ok(())
-    }
-
-    fn admit_producer(
-        &mut self,
-        producer: &Arc<str>,
-        epoch: u32,
-        sequence: u64,
-    ) -> Result<Option<Appended>, AppendError> {
-        let last = self.producers.get(producer);
-        if let Some(last) = last {
-            if epoch < last.epoch {
-                return Err(AppendError::StaleProducer { epoch: last.epoch });
-            }
-            // Before the check for the end: the answer to the append that ended the log may have got lost.
-            if epoch == last.epoch && sequence == last.sequence {
-                return Ok(Some(last.appended));
-            }
-        }
-        if self.state.ended {
-            return Err(AppendError::Ended { tail: self.state.tail });
-        }
-        let expected = match last {
-            Some(last) if last.epoch == epoch => last.sequence + 1,
-            _ => 0,
-        };
-        if sequence < expected {
-            // Older than the last one: it was taken, and where is no longer known. The last place is the
-            // nearest truth, and the producer only needs to know that it is in.
-            return Ok(last.map(|last| last.appended));
-        }
-        if sequence > expected {
-            return Err(AppendError::SequenceGap { expected });
-        }
-        Ok(None)
     }
 }

@@ -10,7 +10,10 @@ use async_trait::async_trait;
 ///
 /// Promises, checked by `testkit::log_keeping`:
 /// - Trimming and erasing never change an offset.
-/// - Only an ended log expires, and then as a whole: readers get `Unknown`, never half a log.
+/// - Only a task's log expires, once it has ended, and then as a whole: readers get `Unknown`, never half a log.
+///   A shared log is somebody's place to write to, and no age ends that: the face that made it removes it.
+/// - A removed log is gone for good and as a whole, ended or not: readers get `Unknown`, writers too, and every
+///   watch on it ends.
 /// - The feed names every committed append once, in commit order; a position stays good over restarts for as
 ///   long as the log it names.
 #[async_trait]
@@ -18,8 +21,11 @@ pub trait LogKeeping: Send + Sync {
     /// Replaces all events before `upto` by `snapshot`, which stands at `upto - 1`.
     async fn trim(&self, log: LogRef, upto: Offset, snapshot: Entry) -> Result<(), TrimError>;
 
-    /// Deletes ended logs that retention no longer keeps, oldest first, at most `limit` of them.
+    /// Deletes ended logs of tasks that retention no longer keeps, oldest first, at most `limit` of them.
     async fn expire(&self, now: Timestamp, keep: Retention, limit: usize) -> Result<Expired, Unavailable>;
+
+    /// Deletes a shared log. One that is not there is removed already.
+    async fn remove(&self, log: LogRef) -> Result<(), RemoveError>;
 
     /// Blanks the data of every event, and keeps their offsets: a person's right to be forgotten.
     /// An `end` event keeps its data, which is usage and holds no text.
@@ -32,7 +38,7 @@ pub trait LogKeeping: Send + Sync {
     async fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<FeedEntry>, Unavailable>;
 }
 
-/// For how long ended logs are kept. Whichever bound is reached first counts.
+/// For how long ended logs of tasks are kept. Whichever bound is reached first counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Logs that ended longer ago than this go.
@@ -82,6 +88,17 @@ pub enum TrimError {
         tail: Offset,
     },
     /// Try again later.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a log was not removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveError {
+    /// It is a task's: retention deletes it, together with the task.
+    #[error("a task's log is not removed: it expires with its task")]
+    OfATask,
+    /// Try again later; some of it may be gone already, and none of it can be read.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

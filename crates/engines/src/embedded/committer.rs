@@ -17,10 +17,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::TenantId;
-use tidewire_core::port::{Totals, Unavailable};
+use tidewire_core::port::{Shelf, Totals, Unavailable};
 use tokio::sync::mpsc;
 
 mod append;
+mod directory;
 mod heads;
 mod keep;
 mod round;
@@ -47,11 +48,14 @@ pub(super) struct Committer {
     window: Window,
     counts: Counts,
     totals: HashMap<TenantId, Totals>,
+    /// How many records the shelves hold that were changed since the open.
+    shelves: HashMap<(TenantId, Shelf), u64>,
 }
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, ops: mpsc::Receiver<Queued>, counts: Counts, hot_bytes: usize) -> Self {
-        Self { shared, ops, heads: Heads::default(), window: Window::new(hot_bytes), counts, totals: HashMap::new() }
+        let (heads, window) = (Heads::default(), Window::new(hot_bytes));
+        Self { shared, ops, heads, window, counts, totals: HashMap::new(), shelves: HashMap::new() }
     }
 
     /// Serves until it is closed or the disk fails. What is waiting then is refused, by being dropped.
@@ -122,6 +126,14 @@ impl Committer {
             }
             Op::Settle(settlement, reply) => {
                 let result = self.settle(round, settlement.task, settlement.at, settlement.usage);
+                round.answer(reply, result);
+            }
+            Op::PutRecord(name, value, expect, reply) => {
+                let result = self.put_record(round, name, value, expect);
+                round.answer(reply, result);
+            }
+            Op::RemoveRecord(name, expect, reply) => {
+                let result = self.remove_record(round, name, expect);
                 round.answer(reply, result);
             }
             Op::Keep(_) | Op::Close => {}

@@ -20,12 +20,14 @@ pub(super) struct Counts {
     pub(super) feed_next: u64,
     /// The position before which the feed was cut off.
     pub(super) feed_first: u64,
+    /// The last version that a named record was given.
+    pub(super) record_version: u64,
 }
 
 impl Counts {
     pub(super) fn seal(&self) -> Bytes {
         let mut body = Vec::with_capacity(24);
-        for number in [self.logs_live, self.ended_bytes, self.feed_next, self.feed_first] {
+        for number in [self.logs_live, self.ended_bytes, self.feed_next, self.feed_first, self.record_version] {
             varint::put(&mut body, number);
         }
         seal::seal(KEY, &[&body])
@@ -39,6 +41,9 @@ impl Counts {
         };
         let mut rest = &body[..];
         let mut next = || varint::take(&mut rest).ok_or_else(|| Trouble::damaged(what()));
-        Ok(Self { logs_live: next()?, ended_bytes: next()?, feed_next: next()?, feed_first: next()? })
+        let (logs_live, ended_bytes, feed_next, feed_first) = (next()?, next()?, next()?, next()?);
+        // A store that is older than the directory has none yet.
+        let record_version = next().unwrap_or(0);
+        Ok(Self { logs_live, ended_bytes, feed_next, feed_first, record_version })
     }
 }

@@ -111,23 +111,34 @@ pub(super) fn find(store: &Store, at: &Snapshot, log: LogRef) -> Result<Option<F
     Ok(Some(Found { stand, damaged }))
 }
 
-/// The producers of a log, and where their last append stands.
-pub(super) fn producers(store: &Store, at: &Snapshot, log: LogRef) -> Result<BTreeMap<Arc<str>, Produced>, Trouble> {
-    let mut producers = BTreeMap::new();
+/// The producers of a log with the places of their last appends, and its last rank.
+pub(super) fn writers(store: &Store, at: &Snapshot, log: LogRef) -> Result<Writers, Trouble> {
+    let (mut producers, mut rank) = (BTreeMap::new(), None);
     for entry in at.prefix(&store.producers, key::log(log)) {
         let (key, value) = pair(entry)?;
         let damaged = || Trouble::damaged(format!("a producer of {}", log.log));
-        let name = std::str::from_utf8(&key[key::LOG_BYTES..]).map_err(|_| damaged())?;
         let body = seal::open(&key, &value).map_err(|_| damaged())?;
+        if *key == key::rank(log) {
+            rank = Some(Arc::from(std::str::from_utf8(&body).map_err(|_| damaged())?));
+            continue;
+        }
+        let name = std::str::from_utf8(&key[key::LOG_BYTES..]).map_err(|_| damaged())?;
         producers.insert(Arc::from(name), parse_produced(&body).ok_or_else(damaged)?);
     }
-    Ok(producers)
+    Ok((producers, rank))
+}
+
+type Writers = (BTreeMap<Arc<str>, Produced>, Option<Arc<str>>);
+
+/// A log's last rank as it is stored under `key`.
+pub(super) fn seal_rank(key: &[u8], rank: &str) -> Bytes {
+    seal::seal(key, &[rank.as_bytes()])
 }
 
 /// A producer's last append as it is stored under `key`.
 pub(super) fn seal_produced(key: &[u8], produced: &Produced) -> Bytes {
     let mut body = Vec::with_capacity(16);
-    varint::put(&mut body, u64::from(produced.epoch));
+    varint::put(&mut body, produced.epoch);
     varint::put(&mut body, produced.sequence);
     varint::put(&mut body, produced.appended.from.0);
     varint::put(&mut body, produced.appended.to.0);
@@ -136,9 +147,8 @@ pub(super) fn seal_produced(key: &[u8], produced: &Produced) -> Bytes {
 
 fn parse_produced(mut body: &[u8]) -> Option<Produced> {
     let from = &mut body;
-    let epoch = u32::try_from(varint::take(from)?).ok()?;
-    let sequence = varint::take(from)?;
-    let appended = Appended { from: Offset(varint::take(from)?), to: Offset(varint::take(from)?) };
+    let (epoch, sequence) = (varint::take(from)?, varint::take(from)?);
+    let appended = Appended { from: Offset(varint::take(from)?), to: Offset(varint::take(from)?), repeats: None };
     Some(Produced { epoch, sequence, appended })
 }
 

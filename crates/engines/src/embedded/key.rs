@@ -1,5 +1,6 @@
 //! The keys of every keyspace. All numbers are big-endian, so that keys sort as what they name does.
 
+use tidewire_core::port::{RecordName, Shelf};
 use tidewire_core::{LogId, LogRef, Offset, TaskId, TaskRef, TenantId, Timestamp};
 
 pub(super) const TENANT_BYTES: usize = 4;
@@ -7,6 +8,8 @@ pub(super) const LOG_BYTES: usize = TENANT_BYTES + 17;
 pub(super) const EVENTS_BYTES: usize = LOG_BYTES + 8;
 pub(super) const TASK_BYTES: usize = TENANT_BYTES + 16;
 pub(super) const ENDED_BYTES: usize = 8 + LOG_BYTES;
+pub(super) const RANK_BYTES: usize = LOG_BYTES + 1;
+pub(super) const SHELF_BYTES: usize = TENANT_BYTES + 1;
 
 pub(super) fn tenant(tenant: TenantId) -> [u8; TENANT_BYTES] {
     tenant.0.to_be_bytes()
@@ -41,6 +44,30 @@ pub(super) fn parse_events_from(key: &[u8]) -> Option<Offset> {
 /// A producer of a shared log.
 pub(super) fn producer(at: LogRef, producer: &str) -> Vec<u8> {
     [&log(at)[..], producer.as_bytes()].concat()
+}
+
+/// The last rank of a shared log, beside its producers: no producer's name has this byte, which is not UTF-8.
+pub(super) fn rank(at: LogRef) -> [u8; RANK_BYTES] {
+    let mut key = [0xff; RANK_BYTES];
+    key[..LOG_BYTES].copy_from_slice(&log(at));
+    key
+}
+
+/// A shelf of named records: the key of their count, and the beginning of theirs.
+pub(super) fn shelf(tenant: TenantId, shelf: Shelf) -> [u8; SHELF_BYTES] {
+    let mut key = [shelf as u8; SHELF_BYTES];
+    key[..TENANT_BYTES].copy_from_slice(&tenant.0.to_be_bytes());
+    key
+}
+
+/// A named record. Its name is not empty, so that no record has its shelf's own key.
+pub(super) fn record(name: &RecordName) -> Vec<u8> {
+    [&shelf(name.tenant, name.shelf)[..], name.name.as_bytes()].concat()
+}
+
+/// The name of a record, within its shelf.
+pub(super) fn parse_record(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.get(SHELF_BYTES..)?).ok()
 }
 
 pub(super) fn task(at: TaskRef) -> [u8; TASK_BYTES] {

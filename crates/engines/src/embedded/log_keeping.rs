@@ -7,7 +7,9 @@ use super::{Engine, feed, key};
 use async_trait::async_trait;
 use fjall::Readable;
 use std::ops::Bound;
-use tidewire_core::port::{Expired, FeedEntry, FeedPosition, LogKeeping, Retention, TrimError, Unavailable};
+use tidewire_core::port::{
+    Expired, FeedEntry, FeedPosition, LogKeeping, RemoveError, Retention, TrimError, Unavailable,
+};
 use tidewire_core::{Entry, LogId, LogRef, Offset, TenantId, Timestamp};
 
 /// How many logs share a commit when they expire.
@@ -36,6 +38,15 @@ impl LogKeeping for Engine {
             due.drain(..gone.len());
         }
         Ok(expired)
+    }
+
+    async fn remove(&self, log: LogRef) -> Result<(), RemoveError> {
+        if log.log.task().is_some() {
+            return Err(RemoveError::OfATask);
+        }
+        let Some(removed) = self.ask(0, |reply| Op::Keep(Keep::Remove(log, reply))).await? else { return Ok(()) };
+        while self.ask(0, |reply| Op::Keep(Keep::Expire(vec![removed], reply))).await?.is_empty() {}
+        Ok(())
     }
 
     async fn erase(&self, log: LogRef) -> Result<(), TrimError> {

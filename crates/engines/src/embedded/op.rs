@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use tidewire_core::port::{
-    Append, AppendError, Appended, LeaseError, Leasing, Release, Renewal, Settlement, SubmitError, TrimError,
-    Unavailable, UpdateError,
+    Append, AppendError, Appended, Expect, LeaseError, Leasing, PutError, RecordName, Release, RemoveRecordError,
+    Renewal, Settlement, SubmitError, TrimError, Unavailable, UpdateError,
 };
 use tidewire_core::task::Lease;
 use tidewire_core::{Ending, Entry, Epoch, LogRef, Offset, Task, TaskRef, Timestamp};
@@ -20,6 +20,8 @@ pub(super) enum Op {
     Release(Lease, Release, Reply<(), UpdateError>),
     Finish(TaskRef, Timestamp, Ending, Reply<(), UpdateError>),
     Settle(Settlement, Reply<bool, Unavailable>),
+    PutRecord(RecordName, Bytes, Expect, Reply<u64, PutError>),
+    RemoveRecord(RecordName, Expect, Reply<bool, RemoveRecordError>),
     Keep(Keep),
     /// The last one: what has been sent before is still done, then the committer ends.
     Close,
@@ -34,11 +36,13 @@ pub(super) enum Keep {
     Sweep(LogRef, Offset, Reply<Option<Offset>, TrimError>),
     /// Blanks the events from this offset on.
     Erase(LogRef, Offset, Reply<Option<Offset>, TrimError>),
-    /// Deletes ended logs.
+    /// Makes a log unknown, and notes that the rest of it is to be deleted; `None` where there is no such log.
+    Remove(LogRef, Reply<Option<Expiring>, Unavailable>),
+    /// Deletes ended and removed logs.
     Expire(Vec<Expiring>, Reply<Vec<Gone>, Unavailable>),
 }
 
-/// An ended log that retention no longer keeps.
+/// A log that is to be deleted: one that ended, and retention no longer keeps it, or one that was removed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expiring {
     pub(super) ended_at: Timestamp,

@@ -73,8 +73,10 @@ pub(super) struct Store {
     pub(super) events: Keyspace,
     /// log → its head, as it was when something other than the tail changed.
     pub(super) logs: Keyspace,
-    /// (log, producer) → its last append.
+    /// (log, producer) → its last append; (log, a byte that no name has) → the log's last rank.
     pub(super) producers: Keyspace,
+    /// (tenant, shelf, name) → a named record; (tenant, shelf) → how many there are.
+    pub(super) directory: Keyspace,
     /// task → the record of one that has not ended.
     pub(super) live: Keyspace,
     /// task → the record of one that has.
@@ -87,7 +89,7 @@ pub(super) struct Store {
     pub(super) settlements: Keyspace,
     /// tenant → the sum of its settlements.
     pub(super) totals: Keyspace,
-    /// (when, log) → how many bytes of data an ended log holds.
+    /// (when, log) → how many bytes of data an ended log of a task holds, or one that is being removed.
     pub(super) ended: Keyspace,
     /// first position → which logs grew in a commit.
     pub(super) feed: Keyspace,
@@ -116,6 +118,7 @@ impl Store {
             events: db.keyspace("events", events)?,
             logs: db.keyspace("logs", small)?,
             producers: db.keyspace("producers", small)?,
+            directory: db.keyspace("directory", small)?,
             live: db.keyspace("live", small)?,
             tasks: db.keyspace("tasks", small)?,
             inputs: db.keyspace("inputs", small)?,

@@ -43,11 +43,14 @@ impl EventLog for Engine {
     }
 
     async fn state(&self, log: LogRef) -> Result<LogState, ReadError> {
-        Ok(lock(&*self.known(log)?).head.state)
+        lock(&*self.known(log)?).state()
     }
 
     async fn watch(&self, log: LogRef) -> Result<Watch, ReadError> {
-        Ok(lock(&*self.known(log)?).watch())
+        let log = self.known(log)?;
+        let mut log = lock(&log);
+        log.state()?;
+        Ok(log.watch())
     }
 }
 
@@ -70,14 +73,12 @@ impl Engine {
         }
         // Beyond the bound too: a task that cannot end would hold its memory for ever.
         self.room.take_anyway(cost_bytes(&append.entries, Some(&last)));
-        log.end();
         let at = append.log;
+        log.end(at.log.kind());
         if let Some(task) = at.log.task() {
             let task = TaskRef { tenant: at.tenant, task };
             lock(&self.accounts).settle(task, ending.usage);
             self.tasks.finish(task, now, ending);
-        }
-        {
             let mut ended = lock(&self.ended);
             ended.line.push_back((now, at));
             ended.data_bytes += log.data_bytes() as u64;

@@ -3,9 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use std::mem::size_of;
 use tidewire_core::port::{
-    Append, AppendError, Appended, Cursor, FeedEntry, FeedPosition, Growth, Head, Page, ReadError, TrimError, Watch,
+    Append, AppendError, Appended, Cursor, FeedEntry, FeedPosition, Growth, Head, LogState, Page, ReadError, TrimError,
+    Watch,
 };
-use tidewire_core::{Entry, Epoch, Event, Kind, LogRef, Offset};
+use tidewire_core::{Entry, Epoch, Event, Kind, LogKind, LogRef, Offset};
 use tokio::sync::watch;
 
 /// What a log costs besides its events: its head, its place in the map, the channel to its watchers.
@@ -28,7 +29,8 @@ pub(super) struct Log {
     watchers: Option<watch::Sender<Growth>>,
     data_bytes: usize,
     charged_bytes: usize,
-    // Retention took the log away while somebody still held it.
+    expires: bool,
+    // The log was taken away while somebody still held it.
     gone: bool,
 }
 
@@ -51,6 +53,7 @@ impl Log {
             watchers: None,
             data_bytes: 0,
             charged_bytes: LOG_BYTES,
+            expires: false,
             gone: false,
         }
     }
@@ -74,6 +77,9 @@ impl Log {
         last: Option<&Entry>,
         position: impl FnOnce() -> FeedPosition,
     ) -> Result<(Appended, bool), AppendError> {
+        if self.gone {
+            return Err(AppendError::Unknown);
+        }
         let count = append.entries.len() + usize::from(last.is_some());
         let (appended, fresh) = self.head.admit(append, count)?;
         if !fresh || count == 0 {
@@ -89,9 +95,15 @@ impl Log {
         Ok((appended, true))
     }
 
+    /// Retention counts it, and takes it away in time: it is a task's, and has ended.
+    pub(super) fn expires(&self) -> bool {
+        self.expires
+    }
+
     /// Adds no more from now on, and lets go of what only a growing log needs.
-    pub(super) fn end(&mut self) {
+    pub(super) fn end(&mut self, kind: LogKind) {
         self.head.state.ended = true;
+        self.expires = kind == LogKind::Task;
         self.buffer = BytesMut::new();
         self.events.shrink_to_fit();
         self.appends.shrink_to_fit();
@@ -109,7 +121,7 @@ impl Log {
     }
 
     fn growth(&self) -> Growth {
-        Growth { tail: self.head.state.tail, over: self.head.state.ended }
+        Growth { tail: self.head.state.tail, over: self.head.state.ended || self.gone }
     }
 
     pub(super) fn watch(&mut self) -> Watch {
@@ -121,8 +133,13 @@ impl Log {
         Watch::new(self.watchers.get_or_insert_with(|| watch::Sender::new(growth)).subscribe())
     }
 
+    /// Where it stands, unless it was taken away.
+    pub(super) fn state(&self) -> Result<LogState, ReadError> {
+        if self.gone { Err(ReadError::Unknown) } else { Ok(self.head.state) }
+    }
+
     pub(super) fn read(&self, cursor: Cursor, max_bytes: usize) -> Result<Page, ReadError> {
-        let state = self.head.state;
+        let state = self.state()?;
         if cursor.epoch != state.epoch {
             return Err(ReadError::EpochChanged { epoch: state.epoch });
         }
@@ -209,13 +226,10 @@ impl Log {
         Ok(freed)
     }
 
-    /// Retention takes the log away, if it has ended.
-    pub(super) fn leave(&mut self) -> bool {
-        if !self.head.state.ended {
-            return false;
-        }
+    /// The log is taken away: whoever watches it is told.
+    pub(super) fn leave(&mut self) {
         self.gone = true;
-        true
+        self.tell();
     }
 
     /// The appends after one position, up to and with another.
@@ -262,7 +276,7 @@ mod tests {
     fn an_ended_log_keeps_no_channel() {
         let mut log = Log::new(Epoch(1));
         let watch = log.watch();
-        log.end();
+        log.end(LogKind::Task);
         log.tell();
         assert!(watch.now().over && log.watchers.is_none());
         assert!(log.watch().now().over && log.watchers.is_none());

@@ -2,7 +2,9 @@
 
 use super::{Engine, lock};
 use async_trait::async_trait;
-use tidewire_core::port::{Expired, FeedEntry, FeedPosition, LogKeeping, Retention, TrimError, Unavailable};
+use tidewire_core::port::{
+    Expired, FeedEntry, FeedPosition, LogKeeping, RemoveError, Retention, TrimError, Unavailable,
+};
 use tidewire_core::{Entry, LogId, LogRef, Offset, TaskRef, TenantId, Timestamp};
 
 #[async_trait]
@@ -14,7 +16,7 @@ impl LogKeeping for Engine {
         let (freed, added) = log.trim(upto, &snapshot)?;
         self.room.take_anyway(added);
         self.room.give_back(freed);
-        if log.head.state.ended {
+        if log.expires() {
             let mut ended = lock(&self.ended);
             ended.data_bytes = ended.data_bytes + log.data_bytes() as u64 - before as u64;
         }
@@ -27,7 +29,7 @@ impl LogKeeping for Engine {
             let Some(log) = self.next_to_expire(now, keep) else {
                 break;
             };
-            if let Some((charged, data)) = self.logs.remove_ended(log) {
+            if let Some((charged, data)) = self.logs.remove(log, |log| log.head.state.ended) {
                 self.room.give_back(charged);
                 lock(&self.ended).data_bytes -= data as u64;
                 expired.logs += 1;
@@ -45,8 +47,18 @@ impl LogKeeping for Engine {
         let mut log = lock(&log);
         let freed = log.erase()?;
         self.room.give_back(freed);
-        if log.head.state.ended {
+        if log.expires() {
             lock(&self.ended).data_bytes -= freed as u64;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, log: LogRef) -> Result<(), RemoveError> {
+        if log.log.task().is_some() {
+            return Err(RemoveError::OfATask);
+        }
+        if let Some((charged, _)) = self.logs.remove(log, |_| true) {
+            self.room.give_back(charged);
         }
         Ok(())
     }

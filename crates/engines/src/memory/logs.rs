@@ -32,14 +32,15 @@ impl Logs {
         Ok(epoch)
     }
 
-    /// Takes the log away if it has ended. Gives back what it was charged, and how much data it held.
-    pub(super) fn remove_ended(&self, log: LogRef) -> Option<(usize, usize)> {
+    /// Takes the log away if it may go. Gives back what it was charged, and how much data it held.
+    pub(super) fn remove(&self, log: LogRef, may_go: impl FnOnce(&Log) -> bool) -> Option<(usize, usize)> {
         let mut shard = self.logs.shard(&log);
         let known = shard.get(&log)?.clone();
         let mut contents = lock(&known);
-        if !contents.leave() {
+        if !may_go(&contents) {
             return None;
         }
+        contents.leave();
         shard.remove(&log);
         Some((contents.charged_bytes(), contents.data_bytes()))
     }

@@ -5,7 +5,7 @@ use crate::telemetry::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{
-    Bus, Clock, Dispatch, EventLog, Expired, Ledger, LogKeeping, Retention, TaskStore, Unavailable,
+    Bus, Clock, Directory, Dispatch, EventLog, Expired, Ledger, LogKeeping, Retention, TaskStore, Unavailable,
 };
 use tidewire_engines::by_durability::ByDurability;
 use tidewire_engines::{embedded, memory};
@@ -87,6 +87,22 @@ impl Engines {
 
     fn beside<D>(&self, durable: &Arc<D>) -> ByDurability<D, memory::Engine> {
         ByDurability::new(durable.clone(), self.transient.clone(), self.clock.clone())
+    }
+
+    /// Named records. They are durable, also those that name transient things.
+    pub(crate) fn directory(&self) -> Arc<dyn Directory> {
+        match &self.durable {
+            Durable::Embedded(engine, _) => engine.clone(),
+            Durable::Memory(engine) => engine.clone(),
+        }
+    }
+
+    /// What becomes of logs.
+    pub(crate) fn keeping(&self) -> Arc<dyn LogKeeping> {
+        match &self.durable {
+            Durable::Embedded(engine, _) => Arc::new(self.beside(engine)),
+            Durable::Memory(engine) => Arc::new(self.beside(engine)),
+        }
     }
 
     /// Where all is settled.

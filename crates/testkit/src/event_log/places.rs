@@ -14,7 +14,7 @@ pub(super) async fn offsets_are_dense_from_zero<H: Harness<Engine: EventLog>>(h:
     let mut tail = Offset(0);
     for count in [1u64, 3, 2, 1, 5] {
         let appended = engine.append(leased(log, 1, tail, texts(tail.0, count))).await.unwrap();
-        assert_eq!(appended, Appended { from: tail, to: Offset(tail.0 + count) });
+        assert_eq!(appended, Appended { from: tail, to: Offset(tail.0 + count), repeats: None });
         tail = appended.to;
     }
     let events = read_from(&engine, log, epoch, 0).await;

@@ -1,22 +1,26 @@
 //! Who may append to a log with many writers.
 
 use crate::Harness;
-use crate::given::{produced, read_from, said, shared_log, text, texts};
+use crate::given::{open, produced, read_from, said, shared_log, text, texts};
 use std::sync::Arc;
 use tidewire_core::Offset;
-use tidewire_core::port::{AppendError, Appended, EventLog};
+use tidewire_core::port::{AppendError, Appended, EventLog, MAX_PRODUCERS};
 use tokio::task::JoinSet;
 
-pub(super) async fn a_repeated_append_is_answered_as_the_first_time<H: Harness<Engine: EventLog>>(h: &H) {
+pub(super) async fn a_repeated_append_is_answered_with_its_place<H: Harness<Engine: EventLog>>(h: &H) {
     let engine = h.open().await;
     let log = shared_log(h.durability(), 1);
     let epoch = engine.create(log).await.unwrap();
     let first = engine.append(produced(log, "phone", 0, 0, texts(0, 2))).await.unwrap();
-    assert_eq!(first, Appended { from: Offset(0), to: Offset(2) });
-    assert_eq!(engine.append(produced(log, "phone", 0, 0, texts(0, 2))).await.unwrap(), first);
+    assert_eq!(first, Appended { from: Offset(0), to: Offset(2), repeats: None });
+    let again = engine.append(produced(log, "phone", 0, 0, texts(0, 2))).await.unwrap();
+    assert_eq!(again, Appended { repeats: Some(0), ..first });
     let second = engine.append(produced(log, "phone", 0, 1, texts(2, 1))).await.unwrap();
     engine.append(produced(log, "laptop", 0, 0, vec![text("other")])).await.unwrap();
-    assert_eq!(engine.append(produced(log, "phone", 0, 1, texts(2, 1))).await.unwrap(), second);
+    for sequence in [1, 0] {
+        let again = engine.append(produced(log, "phone", 0, sequence, texts(2, 1))).await.unwrap();
+        assert_eq!(again, Appended { repeats: Some(1), ..second }, "the last place, and the last sequence");
+    }
     assert_eq!(said(&read_from(&engine, log, epoch, 0).await), ["0", "1", "2", "other"]);
 }
 
@@ -72,7 +76,8 @@ pub(super) async fn producers_at_once_lose_nothing<H: Harness<Engine: EventLog>>
             for sequence in 0..APPENDS {
                 let append = produced(log, &name, 0, sequence, vec![text(&format!("{number}/{sequence}"))]);
                 let appended = engine.append(append.clone()).await.unwrap();
-                assert_eq!(engine.append(append).await.unwrap(), appended, "sent again at once");
+                let again = engine.append(append).await.unwrap();
+                assert_eq!(again, Appended { repeats: Some(sequence), ..appended }, "sent again at once");
             }
         });
     }
@@ -84,4 +89,22 @@ pub(super) async fn producers_at_once_lose_nothing<H: Harness<Engine: EventLog>>
         let expected: Vec<String> = (0..APPENDS).map(|sequence| format!("{number}/{sequence}")).collect();
         assert!(mine.into_iter().eq(&expected), "a producer's appends stand in its order");
     }
+}
+
+pub(super) async fn a_log_remembers_a_bounded_number_of_producers<H: Harness<Engine: EventLog>>(h: &H) {
+    let engine = Arc::new(h.open().await);
+    let log = shared_log(h.durability(), 1);
+    engine.create(log).await.unwrap();
+    let mut producing = JoinSet::new();
+    for number in 0..MAX_PRODUCERS {
+        let engine = engine.clone();
+        // Without entries: what counts is the name.
+        let append = produced(log, &format!("producer {number}"), 0, 0, Vec::new());
+        producing.spawn(async move { engine.append(append).await.unwrap() });
+    }
+    producing.join_all().await;
+    let refused = engine.append(produced(log, "one more", 0, 0, texts(0, 1))).await;
+    assert_eq!(refused, Err(AppendError::TooManyProducers));
+    engine.append(produced(log, "producer 7", 0, 1, texts(0, 1))).await.expect("one that is known goes on");
+    engine.append(open(log, None, texts(1, 1))).await.expect("and so does one without a name");
 }

@@ -1,7 +1,7 @@
 //! Who may append to a task's log, and what several appends at once come to.
 
 use crate::Harness;
-use crate::given::{leased, produced, read_from, said, shared_log, task_ref, text, texts};
+use crate::given::{leased, open, produced, read_from, said, shared_log, task_ref, text, texts};
 use futures_util::FutureExt;
 use std::sync::Arc;
 use tidewire_core::port::{AppendError, Appended, EventLog, MAX_APPEND_BYTES};
@@ -66,7 +66,7 @@ pub(super) async fn of_appends_at_once_to_one_tail_one_wins<H: Harness<Engine: E
     }
     let answers = appending.join_all().await;
     let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-    assert_eq!(won, [Ok(Appended { from: Offset(0), to: Offset(1) })]);
+    assert_eq!(won, [Ok(Appended { from: Offset(0), to: Offset(1), repeats: None })]);
     for answer in lost {
         assert_eq!(answer, Err(AppendError::TailMoved { tail: Offset(1) }));
     }
@@ -79,7 +79,7 @@ pub(super) async fn an_append_without_entries_checks_its_writer<H: Harness<Engin
     let epoch = engine.create(log).await.unwrap();
     engine.append(leased(log, 1, Offset(0), texts(0, 2))).await.unwrap();
     let nothing = engine.append(leased(log, 3, Offset(2), Vec::new())).await.unwrap();
-    assert_eq!(nothing, Appended { from: Offset(2), to: Offset(2) });
+    assert_eq!(nothing, Appended { from: Offset(2), to: Offset(2), repeats: None });
     let refused = engine.append(leased(log, 2, Offset(2), Vec::new())).await;
     assert_eq!(refused, Err(AppendError::Fenced { fence: Fence(3) }));
     let refused = engine.append(leased(log, 3, Offset(0), Vec::new())).await;
@@ -93,6 +93,8 @@ pub(super) async fn a_log_takes_only_its_own_kind_of_writer<H: Harness<Engine: E
     engine.create(one).await.unwrap();
     engine.create(many).await.unwrap();
     let refused = engine.append(produced(one, "phone", 0, 0, texts(0, 1))).await;
+    assert_eq!(refused, Err(AppendError::WrongWriter));
+    let refused = engine.append(open(one, None, texts(0, 1))).await;
     assert_eq!(refused, Err(AppendError::WrongWriter));
     let refused = engine.append(leased(many, 1, Offset(0), texts(0, 1))).await;
     assert_eq!(refused, Err(AppendError::WrongWriter));

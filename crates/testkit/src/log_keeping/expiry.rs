@@ -1,7 +1,7 @@
 //! Which logs go, and which stay.
 
 use crate::Harness;
-use crate::given::{NOW, STRANGER, TENANT, cursor, ending, leased, read_from, shared_log, task_ref, text};
+use crate::given::{NOW, STRANGER, TENANT, cursor, ending, leased, open, read_from, shared_log, task_ref, text};
 use std::time::Duration;
 use tidewire_core::port::{AppendError, EventLog, LogKeeping, ReadError, Retention};
 use tidewire_core::{Epoch, LogId, LogRef, Offset, Outcome, Timestamp};
@@ -38,6 +38,19 @@ pub(super) async fn only_an_ended_log_expires<H: Harness<Engine: EventLog + LogK
     let expired = engine.expire(far_ahead(), nothing, 10).await.unwrap();
     assert_eq!(expired.logs, 0);
     assert_eq!(read_from(&engine, log, epoch, 0).await.len(), 1);
+}
+
+pub(super) async fn a_shared_log_never_expires<H: Harness<Engine: EventLog + LogKeeping>>(h: &H) {
+    let engine = h.open().await;
+    let log = shared_log(h.durability(), 1);
+    let epoch = engine.create(log).await.unwrap();
+    engine.end(open(log, None, vec![text(&"x".repeat(5000))]), ending(Outcome::Done)).await.unwrap();
+    an_ended_log(h, &engine, 2).await;
+    let nothing = Retention { age: Duration::ZERO, bytes: 0 };
+    let expired = engine.expire(far_ahead(), nothing, 10).await.unwrap();
+    assert_eq!(expired.logs, 1, "the task's");
+    assert!(expired.bytes < 5000, "what shared logs hold is not counted");
+    assert_eq!(read_from(&engine, log, epoch, 0).await.len(), 2);
 }
 
 pub(super) async fn an_expired_log_is_unknown<H: Harness<Engine: EventLog + LogKeeping>>(h: &H) {

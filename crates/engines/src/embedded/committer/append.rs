@@ -52,6 +52,10 @@ impl Committer {
             round.produced.insert((log, producer.clone()));
             round.durable = true;
         }
+        if append.writer.rank().is_some() {
+            round.ranked.insert(log);
+            round.durable = true;
+        }
         if appended.from == appended.to {
             return Ok(appended);
         }

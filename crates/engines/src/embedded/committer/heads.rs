@@ -92,7 +92,7 @@ fn load(store: &Store, log: LogRef) -> Result<Option<Writing>, Trouble> {
     let mut writing = Writing::new(stand.state.epoch);
     writing.set_stand(stand);
     if log.log.kind() == LogKind::Shared {
-        writing.head.producers = head::producers(store, &at, log)?;
+        (writing.head.producers, writing.head.rank) = head::writers(store, &at, log)?;
     }
     Ok(Some(writing))
 }

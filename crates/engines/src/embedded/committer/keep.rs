@@ -10,7 +10,7 @@ use crate::embedded::{cold, key, seal, varint};
 use bytes::Bytes;
 use fjall::Readable;
 use tidewire_core::port::{TrimError, Unavailable};
-use tidewire_core::{Entry, Event, Kind, LogRef, Offset, TaskRef, Timestamp};
+use tidewire_core::{Entry, Event, Kind, LogKind, LogRef, Offset, TaskRef, Timestamp};
 
 /// How many records one step deletes: some 20 ms.
 const MAX_DELETED: usize = 16 * 1024;
@@ -46,6 +46,10 @@ impl Committer {
             }
             Keep::Erase(log, from, reply) => {
                 let result = self.erase(round, log, from);
+                round.answer(reply, result);
+            }
+            Keep::Remove(log, reply) => {
+                let result = self.remove(round, log).map_err(Unavailable::from);
                 round.answer(reply, result);
             }
             Keep::Expire(logs, reply) => {
@@ -157,7 +161,7 @@ impl Committer {
         round.touch(log, writing, stand.state.tail).head_changed = true;
         round.rewritten.push(log);
         round.durable = true;
-        if let Some(at) = stand.ended_at {
+        if let Some(at) = stand.ended_at.filter(|_| log.log.kind() == LogKind::Task) {
             let held = stand.held_bytes();
             self.counts.ended_bytes = (self.counts.ended_bytes + held).saturating_sub(held_before);
             round.counts_changed = true;
@@ -165,6 +169,29 @@ impl Committer {
             round.batch.insert(&self.shared.store.ended, key, value);
         }
         Ok(())
+    }
+
+    /// Makes a log unknown. The rest of it is deleted in steps, as that of an expired log: its entry in the index
+    /// of ended logs, at the beginning of time, makes retention go on with it if a crash comes between.
+    fn remove(&mut self, round: &mut Round, log: LogRef) -> Result<Option<Expiring>, Trouble> {
+        let store = &self.shared.store;
+        let (ended, bytes) = match self.heads.get(store, log) {
+            Ok(None) => return Ok(None),
+            Ok(Some(writing)) => (writing.state().ended, writing.stand().held_bytes()),
+            // What can't be read can be removed all the same.
+            Err(Trouble::Damaged { .. }) => (false, 0),
+            Err(disk @ Trouble::Disk(_)) => return Err(disk),
+        };
+        let ended_at = Timestamp::default();
+        let (key, value) = ended_entry(ended_at, log, bytes);
+        round.batch.insert(&store.ended, key, value);
+        round.batch.remove(&store.logs, key::log(log));
+        round.gone.push(log);
+        round.durable = true;
+        self.counts.ended_bytes += bytes;
+        self.counts.logs_live = self.counts.logs_live.saturating_sub(u64::from(!ended));
+        round.counts_changed = true;
+        Ok(Some(Expiring { ended_at, log }))
     }
 
     /// Deletes ended logs with all that belongs to them. Answers for as many, from the front, as are gone.

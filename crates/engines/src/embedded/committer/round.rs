@@ -2,11 +2,12 @@
 
 use crate::embedded::live;
 use crate::embedded::op::{Answer, Reply};
-use crate::embedded::record::{Builder, Record};
+use crate::embedded::record::{Builder, Record as EventRecord};
 use fjall::OwnedWriteBatch;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tidewire_core::port::{Record, RecordName, Shelf};
 use tidewire_core::{LogRef, Offset, TaskId, TaskRef, TenantId};
 
 use super::heads::Writing;
@@ -19,7 +20,7 @@ pub(super) struct Touched {
     /// What is being added.
     pub(super) builder: Builder,
     /// Records that are full.
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<EventRecord>,
     /// Something other than the tail changed: the head is written too.
     pub(super) head_changed: bool,
     /// The log ends in this round.
@@ -49,6 +50,12 @@ pub(super) struct Round {
     pub(super) touched: Vec<Touched>,
     /// Producers whose place moved.
     pub(super) produced: HashSet<(LogRef, Arc<str>)>,
+    /// Logs that took a rank.
+    pub(super) ranked: HashSet<LogRef>,
+    /// Named records as they will be once the round is committed; `None` where one is removed.
+    pub(super) records: HashMap<RecordName, Option<Record>>,
+    /// Shelves whose number of records changed.
+    pub(super) shelves: BTreeSet<(TenantId, Shelf)>,
     /// Tasks as they will be once the round is committed.
     pub(super) tasks: HashMap<TaskRef, live::Entry>,
     /// Tasks that are in memory as they should be, and are only to be written.
@@ -76,6 +83,9 @@ impl Round {
             bytes: 0,
             touched: Vec::new(),
             produced: HashSet::new(),
+            ranked: HashSet::new(),
+            records: HashMap::new(),
+            shelves: BTreeSet::new(),
             tasks: HashMap::new(),
             to_write: HashSet::new(),
             keys: HashMap::new(),

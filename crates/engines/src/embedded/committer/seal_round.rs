@@ -2,9 +2,10 @@
 
 use super::Committer;
 use super::round::Round;
-use crate::embedded::head::seal_produced;
+use crate::embedded::head::{seal_produced, seal_rank};
 use crate::embedded::store::seal_task;
-use crate::embedded::{counts, feed, key, seal};
+use crate::embedded::{counts, directory, feed, key, seal};
+use tidewire_core::LogKind;
 use tidewire_core::port::Unavailable;
 
 impl Committer {
@@ -19,6 +20,19 @@ impl Committer {
                 let key = key::tenant(*tenant);
                 let body = serde_json::to_vec(&(sums.tasks, sums.usage)).map_err(Unavailable::new)?;
                 round.batch.insert(&store.totals, key, seal::seal(&key, &[&body]));
+            }
+        }
+        for (tenant, shelf) in &round.shelves {
+            if let Some(count) = self.shelves.get(&(*tenant, *shelf)) {
+                let key = key::shelf(*tenant, *shelf);
+                round.batch.insert(&store.directory, key, directory::seal_count(&key, *count));
+            }
+        }
+        for (name, record) in &round.records {
+            let key = key::record(name);
+            match record {
+                Some(record) => round.batch.insert(&store.directory, &*key, directory::seal_record(&key, record)),
+                None => round.batch.remove(&store.directory, &*key),
             }
         }
         if round.counts_changed {
@@ -40,7 +54,8 @@ impl Committer {
             if touched.head_changed {
                 round.batch.insert(&store.logs, key::log(touched.log), writing.stand().seal(touched.log));
             }
-            if let Some(ended_at) = writing.ended_at.filter(|_| touched.ends) {
+            let expires = touched.ends && touched.log.log.kind() == LogKind::Task;
+            if let Some(ended_at) = writing.ended_at.filter(|_| expires) {
                 let bytes = writing.stand().held_bytes();
                 self.counts.ended_bytes += bytes;
                 let (key, value) = super::keep::ended_entry(ended_at, touched.log, bytes);
@@ -54,6 +69,13 @@ impl Committer {
                 let key = key::producer(*log, producer);
                 let value = seal_produced(&key, produced);
                 round.batch.insert(&store.producers, key, value);
+            }
+        }
+        for log in &round.ranked {
+            let writing = self.heads.get(store, *log)?;
+            if let Some(rank) = writing.and_then(|writing| writing.head.rank.as_deref()) {
+                let key = key::rank(*log);
+                round.batch.insert(&store.producers, key, seal_rank(&key, rank));
             }
         }
         if let Some((key, value)) = grown.seal() {
