@@ -45,8 +45,8 @@ fn shared_log(number: u64) -> LogRef {
     LogRef { tenant: TENANT, log: LogId::shared(NOW, u128::from(number), Durability::Durable) }
 }
 
-fn produced(log: LogRef, producer: &str, epoch: u32, sequence: u64, data: &str) -> Append {
-    let writer = Writer::Producer { producer: producer.into(), epoch, sequence };
+fn produced(log: LogRef, producer: &str, epoch: u64, sequence: u64, data: &str) -> Append {
+    let writer = Writer::Producer { producer: producer.into(), epoch, sequence, rank: None };
     Append { log, writer, entries: vec![event(Kind::Data, data)] }
 }
 
