@@ -42,7 +42,7 @@ fn read<T: serde::de::DeserializeOwned>(value: &Value) -> T {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// The same append again is answered as the first time: the producer's place is known.
+/// The same append again is answered with its place: the producer's place is known.
 async fn demand_producers(engine: &Engine, holds: &Value) {
     for known in holds["producers"].as_array().unwrap() {
         let log = LogRef { tenant: made::TENANT, log: read(&known["log"]) };
@@ -50,10 +50,11 @@ async fn demand_producers(engine: &Engine, holds: &Value) {
             producer: known["producer"].as_str().unwrap().into(),
             epoch: read(&known["epoch"]),
             sequence: read(&known["sequence"]),
+            rank: None,
         };
         let again = engine.append(Append { log, writer, entries: vec![made::text("again")] }).await.unwrap();
-        let place = Appended { from: Offset(read(&known["from"])), to: Offset(read(&known["to"])) };
-        assert_eq!(again, place, "{known}");
+        let (from, to) = (Offset(read(&known["from"])), Offset(read(&known["to"])));
+        assert_eq!(again, Appended { from, to, repeats: Some(read(&known["sequence"])) }, "{known}");
     }
 }
 
