@@ -4,3 +4,4 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 TIDEWIRE_TEST_KILLS="${TIDEWIRE_TEST_KILLS:-200}" cargo test --locked -p tidewire-server --test kill -- --nocapture
+TIDEWIRE_TEST_SEEDS="${TIDEWIRE_TEST_SEEDS:-1000}" cargo test --locked -p tidewire-simulation --test seeds -- --nocapture

@@ -5,11 +5,13 @@
 
 mod admission;
 mod follow;
+mod listen;
 mod refusal;
 mod stop;
 mod submit;
 mod transport;
 
+pub use listen::{Listener, listen};
 pub use transport::router;
 
 use std::sync::Arc;

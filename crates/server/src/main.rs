@@ -4,7 +4,6 @@
 mod cli;
 mod clock;
 mod config;
-mod listen;
 mod operations;
 mod serve;
 mod telemetry;

@@ -2,7 +2,6 @@
 
 use crate::clock::SystemClock;
 use crate::config::{Config, EngineKind};
-use crate::listen::listen;
 use crate::operations::{self, Operations};
 use crate::telemetry::Metrics;
 use crate::wiring::{Deployments, Engines, listed_models, upstreams_for};
@@ -14,7 +13,7 @@ use std::time::Duration;
 use tidewire_core::port::{Clock, Timeouts};
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::{Catalog, WorkerId};
-use tidewire_edge::{Access, Edge, Limits};
+use tidewire_edge::{Access, Edge, Limits, listen};
 use tidewire_worker::{Backoff, Pace, Pool, Worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -40,7 +39,7 @@ pub(crate) async fn serve(config: Config, upstreams: Vec<String>) -> Result<Exit
     let engines = Engines::open(&config, clock.clone(), &metrics)?;
     let deployments = Deployments::make(&config, &upstreams, &clock)?;
     let catalog = deployments.catalog.clone();
-    let server = Server::start(&config, listener, engines, deployments, clock, metrics);
+    let server = Server::start(&config, listener, engines, deployments, clock, &metrics);
     announce(&config, address, &catalog);
     signals.wait().await;
     tracing::info!("shutting down; a second signal ends at once");
@@ -71,7 +70,7 @@ impl Server {
         engines: Engines,
         mut deployments: Deployments,
         clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
+        metrics: &Arc<Metrics>,
     ) -> Self {
         let (tracker, draining, closing) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let dispatch = Engines::dispatch();
@@ -129,9 +128,8 @@ impl Server {
             running: pool.running(),
             draining: draining.clone(),
         });
-        let router = tidewire_edge::router(edge, operations::router(operations));
-        let bound = config.limits.connections;
-        tracker.spawn(listen(listener, router, metrics, bound, tracker.clone(), closing.clone()));
+        let router = tidewire_edge::router(edge.clone(), operations::router(operations));
+        tracker.spawn(listen(listener, router, edge, config.limits.connections));
         tracker.spawn(expire(engines.clone(), clock.clone(), closing.clone()));
         Self { engines, deployments, pool, tracker, clock, draining, closing }
     }

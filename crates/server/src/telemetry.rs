@@ -83,16 +83,6 @@ impl Metrics {
         }
     }
 
-    /// A connection was opened.
-    pub(crate) fn connected(&self) {
-        self.connections.inc();
-    }
-
-    /// A connection was closed.
-    pub(crate) fn disconnected(&self) {
-        self.connections.dec();
-    }
-
     /// A group commit is done.
     pub(crate) fn committed(&self, whole: Duration, fsync: Option<Duration>) {
         self.commit.observe(whole.as_secs_f64());
@@ -140,6 +130,12 @@ impl Meter for Metrics {
             }
             Measurement::QueueFull => {
                 self.queue_full.inc();
+            }
+            Measurement::Connected => {
+                self.connections.inc();
+            }
+            Measurement::Disconnected => {
+                self.connections.dec();
             }
         }
     }

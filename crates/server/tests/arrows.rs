@@ -17,6 +17,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("edge", &["core", "proto"]),
     ("client", &["proto"]),
     ("bench", &["client", "proto"]),
+    // Development only, as the server: it puts all of it together.
+    ("simulation", &["backends", "client", "core", "edge", "engines", "proto", "worker"]),
     ("server", &["backends", "bench", "client", "core", "edge", "engines", "proto", "worker"]),
 ];
 

@@ -116,7 +116,7 @@ impl Draft {
     async fn replay(&mut self, worker: &Worker) -> Result<(), Barred> {
         let state = worker.log.state(self.log).await?;
         let mut cursor = Cursor { epoch: state.epoch, next: state.first };
-        // Tokens of an attempt that left no `retry` event: its worker was lost, and its usage with it.
+        // Tokens of the attempt that is read. One that leaves no `retry` event was lost, and its usage with it.
         let mut unaccounted = 0;
         while cursor.next < self.tail {
             let page = worker.log.read(self.log, cursor, REPLAY_BYTES).await?;
@@ -126,11 +126,17 @@ impl Draft {
                 self.apply(event, &mut unaccounted);
             }
         }
-        if unaccounted > 0 {
-            let lost = Usage { output_tokens: unaccounted, estimated: true, ..Usage::default() };
+        self.count_lost(&mut unaccounted);
+        Ok(())
+    }
+
+    /// What an attempt wrote that was lost before it could say what it used: a piece for a token, an estimate.
+    fn count_lost(&mut self, unaccounted: &mut u64) {
+        if *unaccounted > 0 {
+            let lost = Usage { output_tokens: *unaccounted, estimated: true, ..Usage::default() };
             self.used_before = self.used_before.plus(lost);
         }
-        Ok(())
+        *unaccounted = 0;
     }
 
     fn apply(&mut self, event: &Event, unaccounted: &mut u64) {
@@ -146,6 +152,8 @@ impl Draft {
                 *unaccounted += 1;
             }
             Kind::Rewind => self.forget_text(),
+            // Before a `retry` of this attempt can speak for it alone.
+            Kind::Started => self.count_lost(unaccounted),
             Kind::Retry => {
                 if let Ok(note) = serde_json::from_slice::<RetryNote>(&event.data) {
                     self.used_before = self.used_before.plus(note.usage);

@@ -79,7 +79,7 @@ async fn attempt(worker: &Worker, task: &Task, lease: &Lease, mut leash: Leash) 
 
 /// Why no attempt begins, if none does.
 fn no_attempt(worker: &Worker, task: &Task, lease: &Lease, draft: &Draft) -> Option<Ending> {
-    let attempts = lease.attempt.saturating_sub(1);
+    let attempts = begun(task, lease.attempt.saturating_sub(1));
     if task.stop_requested {
         return Some(ending(Outcome::Stopped, None, draft.used_before, attempts));
     }
@@ -91,6 +91,11 @@ fn no_attempt(worker: &Worker, task: &Task, lease: &Lease, draft: &Draft) -> Opt
         return Some(ending(Outcome::Failed, Some(lost), draft.used_before, attempts));
     }
     None
+}
+
+/// How many attempts began, of so many leases: one that is taken only to end the task is none.
+fn begun(task: &Task, leases: u32) -> u32 {
+    leases.min(task.spec.max_attempts)
 }
 
 /// Ends the log, or leaves the task to another attempt.
@@ -169,7 +174,7 @@ pub(crate) async fn end_unheld(worker: &Worker, at: TaskRef, outcome: Outcome, e
     let Ok((task, lease)) = worker.tasks.lease(at, leasing).await else { return };
     let ended = async {
         let draft = Draft::take_over(worker, &lease).await?;
-        let ending = ending(outcome, error, draft.used_before, lease.attempt);
+        let ending = ending(outcome, error, draft.used_before, begun(&task, lease.attempt));
         draft.end(worker, &task, Vec::new(), ending).await
     };
     match ended.await {
@@ -189,12 +194,13 @@ async fn settle_from_log(worker: &Worker, at: TaskRef) {
     let Some(event) = page.events.first().filter(|event| event.kind == Kind::End) else { return };
     match serde_json::from_slice::<Ending>(&event.data) {
         Ok(ending) => {
-            let usage = ending.usage;
+            // Settled first: once the record is finished, nobody comes back to this task.
+            let settlement = Settlement { task: at, at: event.at, usage: ending.usage };
+            if let Err(error) = worker.ledger.settle(settlement).await {
+                return tracing::warn!(task = %at.task, %error, "the task could not be settled; its lease lapses");
+            }
             if let Err(error) = worker.tasks.finish(at, event.at, ending).await {
                 tracing::warn!(task = %at.task, %error, "the task's record could not be finished");
-            }
-            if let Err(error) = worker.ledger.settle(Settlement { task: at, at: event.at, usage }).await {
-                tracing::warn!(task = %at.task, %error, "the task could not be settled");
             }
         }
         Err(error) => tracing::error!(task = %at.task, %error, "the end event can't be read"),

@@ -131,6 +131,20 @@ async fn a_lease_that_lapsed_is_taken_over_and_the_old_workers_append_is_refused
 }
 
 #[tokio::test]
+async fn what_a_lost_attempt_used_is_counted_also_where_the_next_one_fails() {
+    let mut world = World::new();
+    world.script.fail_at = Some(5);
+    world.script.fail_attempts = Some(1);
+    world.script.key = Some("once".to_owned());
+    let (at, _) = world.frozen_task().await;
+    let pool = world.pool();
+    let (ending, _) = world.ended(at).await;
+    assert_eq!((ending.state, ending.attempts), (Outcome::Done, 3));
+    assert_eq!(ending.usage.output_tokens, 10, "three words were lost, two came before the fault, five after it");
+    drain(&world, pool).await;
+}
+
+#[tokio::test]
 async fn a_stopped_task_whose_worker_is_frozen_is_fenced_off_and_ended() {
     let world = World::new();
     let (at, lease) = world.frozen_task().await;

@@ -25,6 +25,10 @@ pub enum Measurement {
     Retry,
     /// A submit was refused because too many tasks wait.
     QueueFull,
+    /// A connection was opened.
+    Connected,
+    /// A connection was closed.
+    Disconnected,
 }
 
 /// Measures nothing.

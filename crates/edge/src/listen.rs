@@ -1,16 +1,18 @@
 //! Accepts connections, bounded in number, in header size and in patience.
 
-use crate::telemetry::Metrics;
+use crate::Edge;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tidewire_core::port::Measurement;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// How long a request's headers may take to arrive, and a kept connection may be silent between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,15 +26,30 @@ const MAX_HEADERS: usize = 100;
 /// How long to wait when the system gives no connection: it is out of descriptors, and some will close.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts until `closing`; each connection is a task of `tracker`.
-pub(crate) async fn listen(
-    listener: TcpListener,
-    router: Router,
-    metrics: Arc<Metrics>,
-    bound: usize,
-    tracker: TaskTracker,
-    closing: CancellationToken,
-) {
+/// Where connections come from: the system's TCP, or a network that a simulation makes up.
+pub trait Listener: Send + 'static {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one. Dropping the future loses none.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Io = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<TcpStream> {
+        let (stream, _) = Self::accept(self).await?;
+        // Without it each small frame would wait for the ack of the one before: 40 ms a token.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+        Ok(stream)
+    }
+}
+
+/// Accepts until the edge closes, at most `bound` connections at once; each is a task of the edge's tracker.
+pub async fn listen<L: Listener>(mut listener: L, router: Router, edge: Arc<Edge>, bound: usize) {
     let room = Arc::new(Semaphore::new(bound.min(Semaphore::MAX_PERMITS)));
     loop {
         let next = async {
@@ -40,34 +57,34 @@ pub(crate) async fn listen(
             Some((place, listener.accept().await))
         };
         let accepted = tokio::select! {
-            () = closing.cancelled() => return,
+            () = edge.closing.cancelled() => return,
             accepted = next => accepted,
         };
         match accepted {
-            Some((place, Ok((stream, _)))) => {
-                let serving = serve(stream, router.clone(), closing.clone());
-                let metrics = metrics.clone();
-                tracker.spawn(async move {
-                    metrics.connected();
+            Some((place, Ok(stream))) => {
+                let serving = serve(stream, router.clone(), edge.closing.clone());
+                let meter = edge.meter.clone();
+                edge.tracker.spawn(async move {
+                    meter.record(Measurement::Connected);
                     serving.await;
-                    metrics.disconnected();
+                    meter.record(Measurement::Disconnected);
                     drop(place);
                 });
             }
             Some((_, Err(error))) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(PAUSE).await;
+                edge.clock.sleep(PAUSE).await;
             }
             None => return,
         }
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, closing: CancellationToken) {
-    // Without it each small frame would wait for the ack of the one before: 40 ms a token.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no TCP_NODELAY");
-    }
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    closing: CancellationToken,
+) {
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

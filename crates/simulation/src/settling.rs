@@ -1,0 +1,53 @@
+//! Logs from one engine, settlements to another: what `ByDurability` asks of one engine, where they are apart.
+
+use crate::disk::Disk;
+use async_trait::async_trait;
+use std::sync::Arc;
+use tidewire_core::port::{
+    Append, AppendError, Appended, Cursor, EventLog, Ledger, LogState, Page, ReadError, Settlement, Totals,
+    Unavailable, Watch,
+};
+use tidewire_core::{Ending, Epoch, LogRef, TenantId};
+
+pub(crate) struct Settling {
+    pub(crate) logs: Disk,
+    pub(crate) ledger: Arc<Disk>,
+}
+
+#[async_trait]
+impl EventLog for Settling {
+    async fn create(&self, log: LogRef) -> Result<Epoch, Unavailable> {
+        self.logs.create(log).await
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.logs.append(append).await
+    }
+
+    async fn end(&self, append: Append, ending: Ending) -> Result<Appended, AppendError> {
+        self.logs.end(append, ending).await
+    }
+
+    async fn read(&self, log: LogRef, cursor: Cursor, max_bytes: usize) -> Result<Page, ReadError> {
+        self.logs.read(log, cursor, max_bytes).await
+    }
+
+    async fn state(&self, log: LogRef) -> Result<LogState, ReadError> {
+        self.logs.state(log).await
+    }
+
+    async fn watch(&self, log: LogRef) -> Result<Watch, ReadError> {
+        self.logs.watch(log).await
+    }
+}
+
+#[async_trait]
+impl Ledger for Settling {
+    async fn settle(&self, settlement: Settlement) -> Result<bool, Unavailable> {
+        self.ledger.settle(settlement).await
+    }
+
+    async fn totals(&self, tenant: TenantId) -> Result<Totals, Unavailable> {
+        self.ledger.totals(tenant).await
+    }
+}
