@@ -174,6 +174,8 @@ pub(crate) async fn server(world: Arc<World>) -> turmoil::Result {
     let pool = parts.pool(&world, SERVER);
     let edge = Arc::new(Edge {
         log: parts.logs.clone(),
+        keeping: world.logs.clone(),
+        directory: world.tasks.clone(),
         tasks: parts.tasks.clone(),
         queue: parts.queue.clone(),
         bus: parts.bus.clone(),
