@@ -1,5 +1,5 @@
-//! What every engine must pass: one conformance suite per port, a clock that a test turns by hand, and a
-//! network that breaks on demand ([`proxy`]).
+//! What every engine must pass: one conformance suite per port, a clock that a test turns by hand, a network
+//! that breaks on demand ([`proxy`]), and disks that lose power ([`disk`]).
 //!
 //! An engine's test says how to open the engine with a [`Harness`], then runs each suite in one line:
 //!
@@ -31,6 +31,7 @@ pub mod bus;
 pub mod clock;
 pub mod commit_point;
 pub mod directory;
+pub mod disk;
 pub mod dispatch;
 pub mod event_log;
 pub mod ledger;

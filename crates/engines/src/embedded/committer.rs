@@ -66,10 +66,21 @@ impl Committer {
                 return;
             }
         }
-        if let Err(failure) = self.shared.store.db.persist(PersistMode::SyncAll) {
+        if let Err(failure) = self.sync_all() {
             self.shared.refuse_from_now_on(Unavailable::new(format_args!("the last sync failed: {failure}")));
         }
         self.shared.room.close();
+    }
+
+    /// Syncs everything, and says so in one more commit: without it nothing would tell damage to the last one.
+    fn sync_all(&mut self) -> fjall::Result<()> {
+        let store = &self.shared.store;
+        store.db.persist(PersistMode::SyncAll)?;
+        self.counts.synced = self.counts.commits;
+        self.counts.commits += 1;
+        let mut batch = store.db.batch();
+        batch.insert(&store.meta, super::counts::KEY, self.counts.seal());
+        batch.durability(Some(PersistMode::SyncAll)).commit()
     }
 
     fn serve(&mut self, waiting: &mut Vec<Queued>) -> Result<(), Unavailable> {
@@ -173,7 +184,7 @@ impl Committer {
         if round.batch.is_empty() {
             return Ok(None);
         }
-        let shared = &self.shared;
+        let shared = self.shared.clone();
         let batch = std::mem::replace(&mut round.batch, shared.store.db.batch());
         let persist = match (round.durable, shared.mode) {
             // In the store's own buffer. It reaches the disk before anything that comes after it.
@@ -189,7 +200,11 @@ impl Committer {
         let committed = batch.durability(persist).commit().and_then(|()| shared.store.let_flush());
         committed.map_err(|error| Unavailable::new(format_args!("a commit failed: {error}")))?;
         let disk = shared.clock.monotonic().saturating_sub(before);
-        Ok(Some(Written { disk, synced: round.durable && shared.mode == Mode::Fsync }))
+        let synced = round.durable && shared.mode == Mode::Fsync;
+        if synced {
+            self.counts.synced = self.counts.commits;
+        }
+        Ok(Some(Written { disk, synced }))
     }
 }
 

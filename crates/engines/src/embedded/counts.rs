@@ -22,12 +22,27 @@ pub(super) struct Counts {
     pub(super) feed_first: u64,
     /// The last version that a named record was given.
     pub(super) record_version: u64,
+    /// How many commits there were, the one that writes this included.
+    pub(super) commits: u64,
+    /// The last of them that was synced when this was written, by which a commit that the disk has lost is told
+    /// from one that a loss of power tore.
+    pub(super) synced: u64,
+}
+
+/// What a stored value says about commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Witness {
+    /// The one that wrote it.
+    pub(super) commit: u64,
+    /// The last one that was synced then.
+    pub(super) synced: u64,
 }
 
 impl Counts {
     pub(super) fn seal(&self) -> Bytes {
-        let mut body = Vec::with_capacity(24);
-        for number in [self.logs_live, self.ended_bytes, self.feed_next, self.feed_first, self.record_version] {
+        let mut body = Vec::with_capacity(32);
+        let Self { logs_live, ended_bytes, feed_next, feed_first, record_version, commits, synced } = *self;
+        for number in [logs_live, ended_bytes, feed_next, feed_first, record_version, commits, synced] {
             varint::put(&mut body, number);
         }
         seal::seal(KEY, &[&body])
@@ -42,8 +57,18 @@ impl Counts {
         let mut rest = &body[..];
         let mut next = || varint::take(&mut rest).ok_or_else(|| Trouble::damaged(what()));
         let (logs_live, ended_bytes, feed_next, feed_first) = (next()?, next()?, next()?, next()?);
-        // A store that is older than the directory has none yet.
-        let record_version = next().unwrap_or(0);
-        Ok(Self { logs_live, ended_bytes, feed_next, feed_first, record_version })
+        // Earlier versions had no directory, and counted no commits.
+        let (record_version, commits) = (next().unwrap_or(0), next().unwrap_or(0));
+        // An open syncs all that it reads.
+        let synced = commits;
+        Ok(Self { logs_live, ended_bytes, feed_next, feed_first, record_version, commits, synced })
+    }
+
+    /// What a stored value says about commits; `None` where it fails its checksum, or an earlier version wrote it.
+    pub(super) fn witness(value: &Bytes) -> Option<Witness> {
+        let body = seal::open(KEY, value).ok()?;
+        let mut rest = &body[..];
+        let mut numbers = std::iter::from_fn(|| varint::take(&mut rest)).skip(5);
+        Some(Witness { commit: numbers.next()?, synced: numbers.next()? })
     }
 }

@@ -5,7 +5,7 @@ use super::counts::Counts;
 use super::lock::Lock;
 use super::record::Reader;
 use super::store::{Store, Trouble, pair, parse_task};
-use super::{Config, Engine, Shared, format, head, key, live, seal};
+use super::{Config, Engine, Shared, format, head, key, live, names, prepare, seal};
 use bytes::Bytes;
 use fjall::{PersistMode, Readable, Snapshot};
 use std::path::PathBuf;
@@ -93,12 +93,14 @@ impl Engine {
         let path = config.path.clone();
         std::fs::create_dir_all(&path).map_err(|error| OpenError::Io { path: path.clone(), error })?;
         let lock = Lock::acquire(&path)?;
+        prepare::prepare(&path)?;
         let failed = |error: fjall::Error| OpenError::Store { path: path.clone(), reason: error.to_string() };
         let (db, meta) = Store::open_meta(&path, config.cache_bytes).map_err(failed)?;
         let format = format::settle(&db, &meta).map_err(|error| error.into_open_error(failed))?;
         // What a killed process had written and not synced is about to be shown to readers.
         db.persist(PersistMode::SyncAll).map_err(failed)?;
         let store = Store::open(db, meta, lock).map_err(failed)?;
+        names::sync(&path).map_err(|error| OpenError::Io { path: path.clone(), error })?;
         let troubled = |trouble: Trouble| match trouble {
             Trouble::Damaged { what, .. } => OpenError::Damaged { what },
             Trouble::Disk(error) => failed(error),

@@ -10,7 +10,7 @@ use tidewire_core::port::{ReadError, Totals, Unavailable};
 use tidewire_core::{LogRef, Offset, Task, TaskRef, TenantId, Timestamp, Usage};
 
 /// Where the store lies in the data directory.
-const DIRECTORY: &str = "store";
+pub(super) const DIRECTORY: &str = "store";
 /// With more than one, the first of them spins while the others compact, so that it is free for a flush
 /// (fjall 3.1, `worker_tick`): that took 11 % of all CPU time in a run of `examples/commits`.
 const WORKER_THREADS: usize = 1;

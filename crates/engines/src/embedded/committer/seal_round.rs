@@ -35,7 +35,8 @@ impl Committer {
                 None => round.batch.remove(&store.directory, &*key),
             }
         }
-        if round.counts_changed {
+        if round.counts_changed || !round.batch.is_empty() {
+            self.counts.commits += 1;
             round.batch.insert(&store.meta, counts::KEY, self.counts.seal());
         }
         Ok(())
