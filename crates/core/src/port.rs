@@ -27,7 +27,8 @@ pub use ledger::{Ledger, Settlement, Totals};
 pub use log_keeping::{Expired, FeedEntry, FeedPosition, LogKeeping, RemoveError, Retention, TrimError};
 pub use meter::{Measurement, Meter, NoMeter};
 pub use task_store::{
-    Filter, LeaseError, Leasing, Release, Renewal, SubmitError, Submitted, TaskPage, TaskStore, UpdateError,
+    FamilyError, Filter, LeaseError, Leasing, Release, Renewal, SubmitError, Submitted, TaskPage, TaskStore,
+    UpdateError,
 };
 
 /// An engine can't answer or can't keep its promise now: its disk failed, its server is away. Nothing was

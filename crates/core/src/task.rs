@@ -1,6 +1,6 @@
 //! A task: one unit of model work.
 
-use crate::ending::{Ending, Outcome};
+use crate::ending::{Ending, Failure, Outcome};
 use crate::id::{Fence, TaskId, TaskRef, TenantId, WorkerId};
 use crate::time::Timestamp;
 use bytes::Bytes;
@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 mod change;
+mod turn;
+
+pub use turn::{Budget, OnBusy, Origin, Overspent, Priority, Spent, Turn};
 
 /// Where a task is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -91,6 +94,12 @@ pub struct Spec {
     /// The submitter's own words about it, a JSON object; kept and given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+    /// When it runs.
+    #[serde(default)]
+    pub turn: Turn,
+    /// What it comes from.
+    #[serde(default)]
+    pub origin: Origin,
 }
 
 /// One key, one task: a second submit with the key gets the first one's task.
@@ -146,14 +155,30 @@ pub struct Task {
     /// The submitter's idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<Idempotency>,
+    /// Tasks that were started for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub children: u32,
+    /// What the tasks below it have used, where it is the first of them.
+    #[serde(default, skip_serializing_if = "Spent::is_nothing")]
+    pub spent: Spent,
+    /// The task that tries it again: it is a dead letter no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_as: Option<TaskId>,
     /// How and when it ended, once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<(Timestamp, Ending)>,
 }
 
+// serde's `skip_serializing_if` passes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Task {
     /// A task that has just been asked for.
     pub fn new(id: TaskId, tenant: TenantId, spec: Spec, at: Timestamp) -> Self {
+        let not_before = spec.turn.start_at;
         Self {
             id,
             tenant,
@@ -164,8 +189,11 @@ impl Task {
             attempts: 0,
             fence: Fence(0),
             leased_until: None,
-            not_before: None,
+            not_before,
             idempotency: None,
+            children: 0,
+            spent: Spent::default(),
+            retried_as: None,
             ended: None,
         }
     }
@@ -173,5 +201,25 @@ impl Task {
     /// Its address.
     pub fn at(&self) -> TaskRef {
         TaskRef { tenant: self.tenant, task: self.id }
+    }
+
+    /// Its parent's address.
+    pub fn parent(&self) -> Option<TaskRef> {
+        self.spec.origin.parent.map(|task| TaskRef { tenant: self.tenant, task })
+    }
+
+    /// The address of the task whose budget it shares.
+    pub fn root(&self) -> Option<TaskRef> {
+        self.spec.origin.root.map(|task| TaskRef { tenant: self.tenant, task })
+    }
+
+    /// Why it failed, if it did.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.ended.as_ref().and_then(|(_, ending)| ending.error.as_ref())
+    }
+
+    /// Whether it failed and nobody has tried it again.
+    pub fn is_dead_letter(&self) -> bool {
+        self.state == State::Failed && self.retried_as.is_none()
     }
 }

@@ -3,7 +3,7 @@
 use super::Unavailable;
 use crate::ending::Ending;
 use crate::id::{TaskId, TaskRef, TenantId, WorkerId};
-use crate::task::{Lease, State, Task};
+use crate::task::{Lease, Overspent, State, Task};
 use crate::time::Timestamp;
 use async_trait::async_trait;
 
@@ -12,6 +12,10 @@ use async_trait::async_trait;
 /// Promises, checked by `testkit::task_store`:
 /// - A submit returns once the task is committed: from then on it survives what its durability says.
 /// - One idempotency key of a tenant, one task, also under concurrent submits.
+/// - A child is taken only while its parent and its root are live, not asked to stop, and within the budget; it
+///   is counted against both in the commit that takes it, and what it used against the root in the one that
+///   finishes it.
+/// - One dead letter, one retry, however often it is asked for; the dead letter names it from that commit on.
 /// - A lease's fence is higher than that of any lease of the task before it, also over a restart. Of two
 ///   leases taken at once one wins. A lease need not survive a crash, as long as its fence is not given again
 ///   after an append that carried it.
@@ -20,7 +24,8 @@ use async_trait::async_trait;
 /// The rules of each change are the methods of [`Task`] in `core::task::change`, so an engine only stores.
 #[async_trait]
 pub trait TaskStore: Send + Sync {
-    /// Keeps a new task. With an idempotency key that is already known: gives back the task that has it.
+    /// Keeps a new task. With an idempotency key that is already known: gives back the task that has it. A retry
+    /// of a task that was retried: gives back the first one.
     async fn submit(&self, task: Task) -> Result<Submitted, SubmitError>;
 
     /// The record, or `None` where there is none for this tenant.
@@ -63,9 +68,29 @@ pub enum SubmitError {
         /// The task that has the key.
         task: TaskId,
     },
+    /// What it comes from does not allow it.
+    #[error(transparent)]
+    Family(#[from] FamilyError),
     /// Try again later, with the same key.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// Why a task's origin does not allow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FamilyError {
+    /// There is no such parent, root or dead letter.
+    #[error("there is no such task")]
+    Unknown,
+    /// The parent or the root has ended, or was asked to stop.
+    #[error("the parent has ended or is being stopped")]
+    Ended,
+    /// The run's budget is spent.
+    #[error(transparent)]
+    Overspent(#[from] Overspent),
+    /// Only a failed task can be tried again.
+    #[error("the task is no dead letter: it has not failed")]
+    NotDead,
 }
 
 /// Who wants a lease, and how.
@@ -151,6 +176,14 @@ pub struct Filter {
     pub states: Vec<State>,
     /// Only those that asked for this model.
     pub model: Option<String>,
+    /// Only children of this task.
+    pub parent: Option<TaskId>,
+    /// Only tasks of this lane.
+    pub lane: Option<String>,
+    /// Only dead letters: tasks that failed and were not tried again.
+    pub dead: bool,
+    /// Only those that ended with an error of this code.
+    pub code: Option<String>,
     /// Only running ones whose lease lapsed before this moment.
     pub lapsed_before: Option<Timestamp>,
     /// Only those older than this one: where the last page ended.
@@ -165,6 +198,10 @@ impl Filter {
         self.tenant.is_none_or(|tenant| tenant == task.tenant)
             && (self.states.is_empty() || self.states.contains(&task.state))
             && self.model.as_ref().is_none_or(|model| *model == task.spec.model)
+            && self.parent.is_none_or(|parent| task.spec.origin.parent == Some(parent))
+            && self.lane.as_deref().is_none_or(|lane| task.spec.turn.lane.as_deref() == Some(lane))
+            && (!self.dead || task.is_dead_letter())
+            && self.code.as_deref().is_none_or(|code| task.failure().is_some_and(|failure| failure.code == code))
             && self.lapsed_before.is_none_or(|moment| task.lapsed(moment))
     }
 }

@@ -1,8 +1,8 @@
 //! The rules by which a task's record changes, the same for every engine.
 
 use super::{Lease, State, Task};
-use crate::ending::Ending;
-use crate::port::{LeaseError, Leasing, Release, Renewal, UpdateError};
+use crate::ending::{Ending, Usage};
+use crate::port::{FamilyError, LeaseError, Leasing, Release, Renewal, UpdateError};
 use crate::time::Timestamp;
 
 impl Task {
@@ -66,6 +66,36 @@ impl Task {
         if !self.state.is_ended() {
             self.stop_requested = true;
         }
+    }
+
+    /// Takes a child: its own, or one further below. Only as long as nobody stops it and its budget lasts, so
+    /// that after a stop no child is taken that the stop does not reach.
+    pub fn take_child(&mut self, child: &Self) -> Result<(), FamilyError> {
+        if self.state.is_ended() || self.stop_requested {
+            return Err(FamilyError::Ended);
+        }
+        if child.spec.origin.root == Some(self.id) {
+            self.spec.origin.budget.unwrap_or_default().check(self.spent)?;
+            self.spent.steps += 1;
+        }
+        if child.spec.origin.parent == Some(self.id) {
+            self.children += 1;
+        }
+        Ok(())
+    }
+
+    /// A task below it has ended, having used this.
+    pub fn charge(&mut self, usage: Usage) {
+        self.spent.tokens = self.spent.tokens.saturating_add(usage.input_tokens).saturating_add(usage.output_tokens);
+    }
+
+    /// Records that `retry` tries it again; the first retry stays.
+    pub fn retried(&mut self, retry: crate::id::TaskId) -> Result<(), FamilyError> {
+        if !self.is_dead_letter() {
+            return Err(FamilyError::NotDead);
+        }
+        self.retried_as = Some(retry);
+        Ok(())
     }
 
     /// Records how it ended; the first ending stays. Says whether this was the first.
