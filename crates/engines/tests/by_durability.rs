@@ -77,6 +77,8 @@ async fn submitted(engine: &Both, clock: &HandClock, durabilities: &[Durability]
             deadline: clock.now(),
             max_attempts: 1,
             metadata: None,
+            turn: tidewire_core::task::Turn::default(),
+            origin: tidewire_core::task::Origin::default(),
         };
         let task = Task::new(clock.task_id(*durability), TenantId::DEFAULT, spec, clock.now());
         ids.push(engine.submit(task).await.unwrap().task.id);

@@ -43,6 +43,8 @@ pub(crate) fn task(durability: Durability, number: u64) -> Task {
         deadline: Timestamp::from_millis(NOW.as_millis() + 600_000),
         max_attempts: 3,
         metadata: Some(r#"{"page":"home"}"#.to_owned()),
+        turn: tidewire_core::task::Turn::default(),
+        origin: tidewire_core::task::Origin::default(),
     };
     Task::new(at.task, at.tenant, spec, NOW)
 }

@@ -3,6 +3,7 @@
 use tidewire_core::port::TaskStore;
 
 mod ends;
+mod families;
 mod leases;
 mod lists;
 mod submits;
@@ -36,8 +37,17 @@ crate::suite::suite!(
         ends::an_ended_task_is_not_stopped,
         ends::finishes_at_once_agree,
         ends::an_ending_survives_a_crash,
+        families::a_child_is_counted_and_charged_to_its_root,
+        families::a_stopped_or_ended_parent_takes_no_child,
+        families::a_run_that_has_taken_its_steps_takes_no_more,
+        families::a_run_that_has_used_its_tokens_takes_no_more,
+        families::of_fifty_children_at_once_as_many_are_taken_as_the_budget_has_steps,
+        families::a_dead_letter_is_retried_once,
+        families::what_did_not_fail_is_not_retried,
+        families::families_and_retries_survive_a_crash,
         lists::a_list_is_newest_first_and_pages_to_its_end,
         lists::a_list_holds_only_what_matches,
+        lists::dead_letters_children_and_lanes_are_found,
         lists::pages_of_a_filtered_list_skip_nothing,
         lists::lapsed_leases_are_found,
     ]

@@ -70,6 +70,8 @@ impl World {
             deadline: self.clock.now().plus(Duration::from_hours(1)),
             max_attempts: 3,
             metadata: None,
+            turn: tidewire_core::task::Turn::default(),
+            origin: tidewire_core::task::Origin::default(),
         };
         let task = Task::new(self.clock.task_id(Durability::Durable), TenantId::DEFAULT, spec, self.clock.now());
         let at = task.at();

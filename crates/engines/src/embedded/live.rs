@@ -128,6 +128,8 @@ mod tests {
             deadline: Timestamp::default(),
             max_attempts: 1,
             metadata: None,
+            turn: tidewire_core::task::Turn::default(),
+            origin: tidewire_core::task::Origin::default(),
         };
         Entry { task: Task::new(id, TenantId(1), spec, Timestamp::default()), input: Some(Bytes::from_static(b"in")) }
     }

@@ -5,7 +5,7 @@ use super::room::Room;
 use super::shards::Shards;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use tidewire_core::port::{Filter, SubmitError, Submitted, TaskPage, Unavailable};
+use tidewire_core::port::{FamilyError, Filter, SubmitError, Submitted, TaskPage};
 use tidewire_core::{Ending, State, Task, TaskId, TaskRef, TenantId, Timestamp};
 
 /// What a task costs besides its texts: its record, and its places in the maps and the order.
@@ -38,7 +38,7 @@ fn cost_bytes(task: &Task) -> usize {
 impl Tasks {
     pub(super) fn submit(&self, task: Task, room: &Room) -> Result<Submitted, SubmitError> {
         let Some(idempotency) = task.idempotency.clone() else {
-            return Ok(self.keep(task, room)?);
+            return self.keep(task, room);
         };
         let key = (task.tenant, idempotency.key);
         // Held until the task is kept, so that of two submits with one key the second finds the first.
@@ -57,19 +57,51 @@ impl Tasks {
         Ok(submitted)
     }
 
-    fn keep(&self, task: Task, room: &Room) -> Result<Submitted, Unavailable> {
+    fn keep(&self, task: Task, room: &Room) -> Result<Submitted, SubmitError> {
         let at = task.at();
         if let Some(known) = self.get(at) {
             return Ok(Submitted { task: known, fresh: false });
         }
+        if let Some(retry) = self.retry_of(&task) {
+            return Ok(Submitted { task: retry, fresh: false });
+        }
         room.take(cost_bytes(&task))?;
+        if let Err(refused) = self.take_into_family(&task) {
+            room.give_back(cost_bytes(&task));
+            return Err(refused.into());
+        }
         {
             let mut order = lock(&self.order);
             order.all.insert((at.task, at.tenant));
             order.live.insert((at.task, at.tenant));
         }
         self.records.shard(&at).insert(at, task.clone());
+        // A stop of the parent that came between the count and this found no child to stop.
+        let stopped = |above: TaskRef| self.get(above).is_none_or(|above| above.stop_requested);
+        if task.parent().is_some_and(stopped) || task.root().is_some_and(stopped) {
+            self.change(at, Task::request_stop);
+        }
         Ok(Submitted { task, fresh: true })
+    }
+
+    /// The task that tries the same dead letter again, if there is one.
+    fn retry_of(&self, task: &Task) -> Option<Task> {
+        let dead = TaskRef { tenant: task.tenant, task: task.spec.origin.retry_of? };
+        let retry = self.get(dead)?.retried_as?;
+        self.get(TaskRef { tenant: task.tenant, task: retry })
+    }
+
+    /// Counts a new task against its parent and its root, and marks the dead letter that it tries again.
+    fn take_into_family(&self, task: &Task) -> Result<(), FamilyError> {
+        let parent = task.parent().filter(|parent| Some(*parent) != task.root());
+        for above in parent.into_iter().chain(task.root()) {
+            self.change(above, |above| above.take_child(task)).ok_or(FamilyError::Unknown)??;
+        }
+        if let Some(dead) = task.spec.origin.retry_of {
+            let dead = TaskRef { tenant: task.tenant, task: dead };
+            self.change(dead, |dead| dead.retried(task.id)).ok_or(FamilyError::Unknown)??;
+        }
+        Ok(())
     }
 
     pub(super) fn get(&self, task: TaskRef) -> Option<Task> {
@@ -83,9 +115,13 @@ impl Tasks {
 
     /// Says whether this was the first ending; `None` where there is no such task.
     pub(super) fn finish(&self, task: TaskRef, at: Timestamp, ending: Ending) -> Option<bool> {
-        let first = self.change(task, |record| record.finish(at, ending))?;
+        let usage = ending.usage;
+        let (first, root) = self.change(task, |record| (record.finish(at, ending), record.root()))?;
         if first {
             lock(&self.order).live.remove(&(task.task, task.tenant));
+            if let Some(root) = root {
+                self.change(root, |root| root.charge(usage));
+            }
         }
         Some(first)
     }

@@ -26,6 +26,8 @@ pub fn task_of(tenant: TenantId, number: u64) -> Task {
         deadline: Timestamp::from_millis(NOW.as_millis() + 600_000),
         max_attempts: 3,
         metadata: None,
+        turn: tidewire_core::task::Turn::default(),
+        origin: tidewire_core::task::Origin::default(),
     };
     Task::new(TaskId::new(at, u128::from(number), Durability::Durable), tenant, spec, NOW)
 }

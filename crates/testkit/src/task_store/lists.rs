@@ -71,6 +71,30 @@ pub(super) async fn a_list_holds_only_what_matches<H: Harness<Engine: TaskStore>
     assert!(listed(&engine, Filter { model: Some("none".into()), ..any() }).await.is_empty());
 }
 
+pub(super) async fn dead_letters_children_and_lanes_are_found<H: Harness<Engine: TaskStore>>(h: &H) {
+    let (engine, d) = (h.open().await, h.durability());
+    for number in 0..6 {
+        let mut task = task(d, number);
+        if number > 3 {
+            task.spec.origin.parent = Some(task_ref(d, 0).task);
+            task.spec.origin.root = task.spec.origin.parent;
+            task.spec.turn.lane = Some("lane".into());
+        }
+        engine.submit(task.clone()).await.unwrap();
+        let outcome = [Outcome::Stopped, Outcome::Failed, Outcome::Done, Outcome::Failed, Outcome::Failed];
+        if let Some(outcome) = (number > 0).then(|| outcome.get(usize::try_from(number - 1).unwrap())).flatten() {
+            engine.finish(task.at(), at(1), ending(*outcome)).await.unwrap();
+        }
+    }
+    let any = || Filter { limit: 9, ..Filter::default() };
+    assert_eq!(listed(&engine, Filter { dead: true, ..any() }).await, ids(d, [5, 4, 2]));
+    let code = |code: &str| Filter { code: Some(code.into()), ..any() };
+    assert_eq!(listed(&engine, code("upstream_broken")).await, ids(d, [5, 4, 2]));
+    assert!(listed(&engine, code("none")).await.is_empty());
+    assert_eq!(listed(&engine, Filter { parent: Some(task_ref(d, 0).task), ..any() }).await, ids(d, [5, 4]));
+    assert_eq!(listed(&engine, Filter { lane: Some("lane".into()), ..any() }).await, ids(d, [5, 4]));
+}
+
 pub(super) async fn pages_of_a_filtered_list_skip_nothing<H: Harness<Engine: TaskStore>>(h: &H) {
     let engine = h.open().await;
     for number in 0..60 {

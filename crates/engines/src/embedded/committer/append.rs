@@ -93,9 +93,7 @@ impl Committer {
         if let Some(task) = log.log.task() {
             let task = TaskRef { tenant: log.tenant, task };
             self.settle(round, task, at, ending.usage)?;
-            if let Some(entry) = self.pending(round, task) {
-                entry.task.finish(at, ending);
-            }
+            self.finish_record(round, task, at, ending);
         }
         Ok(())
     }
@@ -110,9 +108,7 @@ impl Committer {
     ) -> Result<(), Unavailable> {
         let mut round = self.begin();
         self.settle(&mut round, task, at, ending.usage)?;
-        if let Some(entry) = self.pending(&mut round, task) {
-            entry.task.finish(at, ending);
-        }
+        self.finish_record(&mut round, task, at, ending);
         self.commit(&mut round)
     }
 }

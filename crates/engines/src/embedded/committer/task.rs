@@ -8,7 +8,9 @@ use crate::embedded::op::{Reply, Submit, Taken};
 use crate::embedded::store::{Store, Trouble, seal_settlement};
 use crate::embedded::{key, live, seal};
 use std::collections::hash_map::Entry;
-use tidewire_core::port::{LeaseError, Leasing, Release, Renewal, SubmitError, Totals, Unavailable, UpdateError};
+use tidewire_core::port::{
+    FamilyError, LeaseError, Leasing, Release, Renewal, SubmitError, Totals, Unavailable, UpdateError,
+};
 use tidewire_core::task::Lease;
 use tidewire_core::{Ending, Task, TaskId, TaskRef, TenantId, Timestamp, Usage};
 
@@ -50,6 +52,12 @@ impl Committer {
             }
             return Ok(known);
         }
+        if let Err(refused) = self.take_into_family(round, &task) {
+            if input_is_stored {
+                round.batch.remove(&self.shared.store.inputs, key::task(at));
+            }
+            return Err(refused);
+        }
         if let Some(idempotency) = &task.idempotency {
             let key = key::idempotency(at.tenant, &idempotency.key);
             let value = seal::seal(&key, &[&at.task.to_bytes(), &idempotency.body_hash.to_le_bytes()]);
@@ -90,7 +98,51 @@ impl Committer {
                 }
             }
         }
-        Ok(self.record(round, task.at()).map_err(Unavailable::from)?)
+        if let Some(known) = self.record(round, task.at()).map_err(Unavailable::from)? {
+            return Ok(Some(known));
+        }
+        let Some(dead) = task.spec.origin.retry_of else { return Ok(None) };
+        let dead = self.record(round, TaskRef { tenant: task.tenant, task: dead }).map_err(Unavailable::from)?;
+        let retry = dead.and_then(|dead| dead.task.retried_as);
+        let retry = retry.map(|retry| self.record(round, TaskRef { tenant: task.tenant, task: retry }));
+        Ok(retry.transpose().map_err(Unavailable::from)?.flatten())
+    }
+
+    /// Counts a new task against its parent and its root, and marks the dead letter that it tries again.
+    fn take_into_family(&self, round: &mut Round, task: &Task) -> Result<(), SubmitError> {
+        // All are asked before one is changed.
+        let parent = task.parent().filter(|parent| Some(*parent) != task.root());
+        for above in task.root().into_iter().chain(parent) {
+            let known = self.record(round, above).map_err(Unavailable::from)?;
+            let mut known = known.ok_or(FamilyError::Unknown)?.task;
+            known.take_child(task)?;
+        }
+        if let Some(dead) = task.spec.origin.retry_of {
+            let dead = TaskRef { tenant: task.tenant, task: dead };
+            let record = self.record(round, dead).map_err(Unavailable::from)?.ok_or(FamilyError::Unknown)?;
+            let mut record = record.task;
+            record.retried(task.id)?;
+            round.tasks.insert(dead, live::Entry { task: record, input: None });
+            round.durable = true;
+        }
+        for above in task.root().into_iter().chain(parent) {
+            if let Some(entry) = self.pending(round, above) {
+                entry.task.take_child(task)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records a task's end, and charges the root of its family with what it used.
+    pub(super) fn finish_record(&self, round: &mut Round, task: TaskRef, at: Timestamp, ending: Ending) {
+        let usage = ending.usage;
+        let Some(entry) = self.pending(round, task) else { return };
+        if entry.task.finish(at, ending)
+            && let Some(root) = entry.task.root()
+            && let Some(root) = self.pending(round, root)
+        {
+            root.task.charge(usage);
+        }
     }
 
     /// Which task has an idempotency key, and the hash of its body.
@@ -210,10 +262,8 @@ impl Committer {
         ending: Ending,
     ) -> Result<(), UpdateError> {
         let known = self.record(round, task).map_err(Unavailable::from)?.ok_or(UpdateError::Unknown)?;
-        if !known.task.state.is_ended()
-            && let Some(entry) = self.pending(round, task)
-        {
-            entry.task.finish(at, ending);
+        if !known.task.state.is_ended() {
+            self.finish_record(round, task, at, ending);
         }
         Ok(())
     }
