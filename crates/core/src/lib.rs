@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod ending;
 pub mod event;
+pub mod family;
 pub mod id;
 pub mod port;
 pub mod queue;

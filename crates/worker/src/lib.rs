@@ -1,15 +1,19 @@
 //! Does the work: claims tasks, runs them on a backend, and writes what the model says into their logs.
 //!
 //! [`pool`] claims, [`run`] tells one task's story, [`pump`] moves the model's words into the log, [`keeper`]
-//! renews leases and carries orders to running tasks, [`reaper`] picks up what nobody holds.
+//! renews leases and carries orders to running tasks, [`reaper`] picks up what nobody holds, [`waits`] watches what
+//! waits.
 
+mod context;
 mod draft;
+mod ends;
 mod keeper;
 mod pool;
 mod pump;
 mod reaper;
 mod retry;
 mod run;
+mod waits;
 
 pub use pool::{Pool, Running, Slots};
 pub use retry::Backoff;

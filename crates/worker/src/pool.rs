@@ -3,10 +3,12 @@
 use crate::Worker;
 use crate::keeper::{Keeper, Order};
 use crate::reaper;
-use crate::run::{Again, run};
+use crate::run::run;
+use crate::waits;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::Claim;
+use tidewire_core::queue::Turn;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,6 +55,8 @@ impl Pool {
         };
         claimer.rest.spawn(claimer.keeper.clone().watch_over(claimer.worker.clone(), claimer.end.clone()));
         claimer.rest.spawn(reaper::reap(claimer.worker.clone(), claimer.end.clone()));
+        claimer.rest.spawn(waits::keep_time(claimer.worker.clone(), claimer.end.clone()));
+        claimer.rest.spawn(waits::tell_delays(claimer.worker.clone(), claimer.end.clone()));
         for slots in slots {
             claimer.rest.spawn(claimer.clone().claim(slots));
         }
@@ -93,7 +97,7 @@ struct Claimer {
     keeper: Arc<Keeper>,
     /// Running tasks.
     runs: TaskTracker,
-    /// All else: claiming, keeping, reaping, waiting for the next attempt.
+    /// All else: claiming, keeping, reaping, watching the waits.
     rest: TaskTracker,
     /// Cancelled: nothing more is claimed.
     claiming: CancellationToken,
@@ -107,7 +111,12 @@ impl Claimer {
         loop {
             let next = async {
                 let slot = free.clone().acquire_owned().await.ok()?;
-                Some((slot, self.worker.dispatch.claim(&slots.capability).await))
+                let wanted = self.worker.queue.want(&slots.capability).await;
+                let claimed = match wanted {
+                    Ok(()) => self.worker.dispatch.claim(&slots.capability).await,
+                    Err(error) => Err(error),
+                };
+                Some((slot, claimed))
             };
             let claimed = tokio::select! {
                 () = self.claiming.cancelled() => return,
@@ -115,13 +124,11 @@ impl Claimer {
             };
             match claimed {
                 Some((slot, Ok(claim))) => {
+                    let turn = self.worker.queue.claimed(claim.task, &claim.capability);
                     let claimer = self.clone();
                     self.runs.spawn(async move {
-                        let again = claimer.one(claim).await;
+                        claimer.one(claim, turn).await;
                         drop(slot);
-                        if let Some(again) = again {
-                            claimer.rest.spawn(claimer.clone().wait_for_next_attempt(again));
-                        }
                     });
                 }
                 Some((_, Err(error))) => {
@@ -133,27 +140,14 @@ impl Claimer {
         }
     }
 
-    async fn one(&self, claim: Claim) -> Option<Again> {
-        if let Err(error) = self.worker.queue.claimed(claim.task).await {
-            tracing::error!(%error, "the queue could not offer the next task");
-        }
-        let again = run(&self.worker, &self.keeper, claim.task).await;
+    async fn one(&self, claim: Claim, turn: Turn) {
+        let task = claim.task;
+        let left = run(&self.worker, &self.keeper, task).await;
         if let Err(error) = self.worker.dispatch.forget(claim).await {
             tracing::error!(%error, "the dispatch could not forget a claim");
         }
-        again
-    }
-
-    async fn wait_for_next_attempt(self, again: Again) {
-        let wait = again.not_before.since(self.worker.clock.now());
-        tokio::select! {
-            // The task is committed as queued: the next start finds it.
-            () = self.end.cancelled() => {}
-            () = self.worker.clock.sleep(wait) => {
-                if let Err(error) = self.worker.queue.readmit(again.task, &again.capability).await {
-                    tracing::error!(%error, task = %again.task.task, "the next attempt waits for the reaper");
-                }
-            }
+        if let Err(error) = self.worker.queue.left(task, turn, left).await {
+            tracing::error!(%error, "the queue could not offer the next task");
         }
     }
 }

@@ -2,13 +2,16 @@
 //! worker ends, and tasks that grew too old in the queue.
 
 use crate::Worker;
-use crate::run::{end_unheld, too_late};
+use crate::ends::{end_unheld, too_late};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{Filter, Signal};
-use tidewire_core::{Outcome, State, Task, TaskRef};
+use tidewire_core::queue::Entrant;
+use tidewire_core::task::OnBusy;
+use tidewire_core::{Outcome, State, Task, TaskRef, TenantId};
 use tokio_util::sync::CancellationToken;
 
 /// How often lapsed leases are looked for: little beside a lease's 30 s.
@@ -27,7 +30,7 @@ const MAX_STOPS: usize = 1024;
 pub(crate) async fn reap(worker: Arc<Worker>, end: CancellationToken) {
     let mut signals = worker.bus.subscribe();
     let mut stops = FuturesUnordered::new();
-    inspect(&worker, &[State::Queued, State::Running]).await;
+    inspect(&worker).await;
     let mut sweeps: u32 = 0;
     let mut tick = worker.clock.sleep(SWEEP);
     loop {
@@ -43,7 +46,7 @@ pub(crate) async fn reap(worker: Arc<Worker>, end: CancellationToken) {
                 sweeps = sweeps.wrapping_add(1);
                 readmit_lapsed(&worker).await;
                 if sweeps.is_multiple_of(SWEEPS_PER_INSPECTION) {
-                    inspect(&worker, &[State::Queued]).await;
+                    inspect(&worker).await;
                 }
                 tick = worker.clock.sleep(SWEEP);
             }
@@ -61,7 +64,6 @@ async fn see_to_stop(worker: &Worker, at: TaskRef) {
     if task.state.is_ended() {
         return;
     }
-    leave(worker, at).await;
     end_unheld(worker, at, Outcome::Stopped, None).await;
 }
 
@@ -72,18 +74,19 @@ async fn readmit_lapsed(worker: &Worker) {
         Ok(page) => {
             for task in page.tasks {
                 tracing::warn!(task = %task.id, "the lease lapsed: its worker is lost");
-                readmit(worker, &task).await;
+                readmit(worker, Entrant::of(&task)).await;
             }
         }
         Err(error) => tracing::error!(%error, "lapsed leases can't be listed"),
     }
 }
 
-/// Looks through all tasks in these states: ends the ones that are too old or stopped, and puts in line the
-/// ones that should be.
-async fn inspect(worker: &Worker, states: &[State]) {
+/// Looks through all live tasks: ends the ones that are too old or stopped, stops the ones whose parent or lane no
+/// longer wants them, and puts in line the ones that should be.
+async fn inspect(worker: &Worker) {
     let mut waiting = Vec::new();
-    let mut filter = Filter { states: states.to_vec(), limit: PAGE, ..Filter::default() };
+    let mut replaced = HashSet::new();
+    let mut filter = Filter { states: vec![State::Queued, State::Running], limit: PAGE, ..Filter::default() };
     loop {
         let page = match worker.tasks.list(&filter).await {
             Ok(page) => page,
@@ -93,18 +96,17 @@ async fn inspect(worker: &Worker, states: &[State]) {
             }
         };
         let now = worker.clock.now();
-        for task in page.tasks {
-            if task.stop_requested && task.state == State::Queued {
-                leave(worker, task.at()).await;
+        for mut task in page.tasks {
+            if !task.stop_requested && is_unwanted(worker, &task, &mut replaced).await {
+                task = stop(worker, task).await;
+            }
+            let queued = task.state == State::Queued;
+            if task.stop_requested && queued {
                 end_unheld(worker, task.at(), Outcome::Stopped, None).await;
-            } else if task.spec.deadline <= now && task.state == State::Queued {
-                leave(worker, task.at()).await;
+            } else if task.spec.deadline <= now && queued {
                 end_unheld(worker, task.at(), Outcome::Failed, Some(too_late())).await;
-            } else if worker.queue.place(task.at()).is_none()
-                && task.not_before.is_none_or(|moment| moment <= now)
-                && (task.state == State::Queued || task.lapsed(now))
-            {
-                waiting.push((task.at(), task.spec.capability));
+            } else if !worker.queue.knows(task.at()) && (queued || task.lapsed(now)) {
+                waiting.push(Entrant::of(&task));
             }
         }
         match page.next {
@@ -112,22 +114,63 @@ async fn inspect(worker: &Worker, states: &[State]) {
             None => break,
         }
     }
-    // The list is newest first; the line is oldest first.
-    for (task, capability) in waiting.into_iter().rev() {
-        if let Err(error) = worker.queue.readmit(task, &capability).await {
-            tracing::error!(%error, task = %task.task, "the task could not be put in line");
+    // The list is newest first; the line, and a lane above all, is oldest first.
+    waiting.sort_by_key(|entrant| (entrant.submitted_at, entrant.task.task));
+    for entrant in waiting {
+        readmit(worker, entrant).await;
+    }
+}
+
+/// Whether a task should be stopped though nobody has got round to it: the server fell between the commit of what
+/// makes it so and the stop. `replaced`: lanes, and tasks, that newer tasks have taken the place of.
+async fn is_unwanted(worker: &Worker, task: &Task, replaced: &mut HashSet<Replaced>) -> bool {
+    if let Some(parent) = task.parent()
+        && let Ok(parent) = worker.tasks.get(parent).await
+    {
+        let gone = |parent: Task| parent.stop_requested || matches!(parent.state, State::Failed | State::Stopped);
+        if parent.is_none_or(gone) {
+            return true;
+        }
+    }
+    let turn = &task.spec.turn;
+    let Some(lane) = turn.lane.clone() else { return false };
+    let lane = Replaced::Lane(task.tenant, lane);
+    let unwanted = replaced.contains(&lane) || replaced.contains(&Replaced::Task(task.at()));
+    match turn.on_busy {
+        OnBusy::Replace => {
+            replaced.insert(lane);
+        }
+        OnBusy::Steer => {
+            replaced.extend(turn.steers.map(|steered| Replaced::Task(TaskRef { tenant: task.tenant, task: steered })));
+        }
+        OnBusy::Queue => {}
+    }
+    unwanted
+}
+
+/// What a newer task has taken the place of.
+#[derive(PartialEq, Eq, Hash)]
+enum Replaced {
+    Lane(TenantId, Arc<str>),
+    Task(TaskRef),
+}
+
+async fn stop(worker: &Worker, task: Task) -> Task {
+    match worker.tasks.request_stop(task.at()).await {
+        Ok(stopped) => {
+            worker.bus.publish(Signal::Stop(task.at()));
+            stopped
+        }
+        Err(error) => {
+            tracing::error!(%error, task = %task.id, "the task could not be stopped");
+            task
         }
     }
 }
 
-async fn readmit(worker: &Worker, task: &Task) {
-    if let Err(error) = worker.queue.readmit(task.at(), &task.spec.capability).await {
-        tracing::error!(%error, task = %task.id, "the task could not be put in line");
-    }
-}
-
-async fn leave(worker: &Worker, task: TaskRef) {
-    if let Err(error) = worker.queue.leave(task).await {
-        tracing::error!(%error, task = %task.task, "the queue could not offer the next task");
+async fn readmit(worker: &Worker, entrant: Entrant) {
+    let task = entrant.task;
+    if let Err(error) = worker.queue.readmit(entrant).await {
+        tracing::error!(%error, task = %task.task, "the task could not be put in line");
     }
 }

@@ -49,7 +49,7 @@ impl World {
             tasks: self.engine.clone(),
             ledger: self.engine.clone(),
             dispatch: dispatch.clone(),
-            queue: Arc::new(Queue::new(Bounds::default(), dispatch)),
+            queue: Arc::new(Queue::new(Bounds::default(), dispatch, self.clock.clone())),
             bus: self.bus.clone(),
             clock: self.clock.clone(),
             meter: Arc::new(NoMeter),

@@ -116,8 +116,9 @@ impl Line {
         self.waiting
     }
 
+    /// Whether it waits or runs here.
     pub(super) fn knows(&self, task: TaskRef) -> bool {
-        self.entries.contains_key(&task)
+        self.entries.get(&task).is_some_and(|entry| entry.at != At::Away)
     }
 
     pub(super) fn lane(&self, tenant: TenantId, lane: &Arc<str>) -> Vec<TaskRef> {
@@ -267,7 +268,7 @@ impl Line {
 
     /// The task has ended, or is not the queue's any more. Says whether it was known.
     pub(super) fn remove(&mut self, task: TaskRef, now: Moment) -> bool {
-        if !self.knows(task) {
+        if !self.entries.contains_key(&task) {
             return false;
         }
         self.put(task, At::Ended, now);
