@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
-use tidewire_proto::http::{Accepted, Ready, TaskList};
+use tidewire_proto::http::{Accepted, Ready, RetriedLetters, RetryLetters, TaskList};
 use tidewire_proto::{Code, ErrorBody, Submission, TaskView, WireError};
 
 /// How long a connection may take.
@@ -54,6 +54,26 @@ pub struct Filter {
     pub limit: Option<u32>,
     /// The `next` of the page before.
     pub cursor: Option<String>,
+    /// Only children of this task.
+    pub parent: Option<String>,
+    /// Only tasks of this lane.
+    pub lane: Option<String>,
+    /// Only those that failed with this code.
+    pub code: Option<String>,
+}
+
+impl Filter {
+    fn query(&self) -> String {
+        let mut query = Query::default();
+        query.add("state", self.state.as_deref());
+        query.add("model", self.model.as_deref());
+        query.add("limit", self.limit.map(|limit| limit.to_string()).as_deref());
+        query.add("cursor", self.cursor.as_deref());
+        query.add("parent", self.parent.as_deref());
+        query.add("lane", self.lane.as_deref());
+        query.add("code", self.code.as_deref());
+        query.0
+    }
 }
 
 /// A server's HTTP face. Clones share its connections.
@@ -89,12 +109,27 @@ impl Http {
 
     /// A page of tasks, newest first.
     pub async fn tasks(&self, filter: &Filter) -> Result<TaskList, HttpError> {
-        let mut query = Query::default();
-        query.add("state", filter.state.as_deref());
-        query.add("model", filter.model.as_deref());
-        query.add("limit", filter.limit.map(|limit| limit.to_string()).as_deref());
-        query.add("cursor", filter.cursor.as_deref());
-        self.json(self.request(Method::GET, &format!("/v1/tasks{}", query.0))).await
+        self.json(self.request(Method::GET, &format!("/v1/tasks{}", filter.query()))).await
+    }
+
+    /// A page of dead letters, newest first: tasks that failed and were not tried again.
+    pub async fn dead_letters(&self, filter: &Filter) -> Result<TaskList, HttpError> {
+        self.json(self.request(Method::GET, &format!("/v1/dead-letters{}", filter.query()))).await
+    }
+
+    /// Tries dead letters again.
+    pub async fn retry_letters(&self, letters: &RetryLetters) -> Result<RetriedLetters, HttpError> {
+        self.json(self.request(Method::POST, "/v1/dead-letters/retry").json(letters)).await
+    }
+
+    /// Tries one dead letter again. Asked twice, it gives the same task.
+    pub async fn retry(&self, id: &str) -> Result<Accepted, HttpError> {
+        self.json(self.request(Method::POST, &format!("/v1/tasks/{}/retry", segment(id)))).await
+    }
+
+    /// A task's record with its input.
+    pub async fn task_with_input(&self, id: &str) -> Result<TaskView, HttpError> {
+        self.json(self.request(Method::GET, &format!("/v1/tasks/{}?input=true", segment(id)))).await
     }
 
     /// Stops a task, and waits for its end, two seconds at most.

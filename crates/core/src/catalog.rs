@@ -20,6 +20,14 @@ pub struct Deployment {
     pub takes: Takes,
     /// The built-in model: what a request without a model gets.
     pub built_in: bool,
+    /// What it has beside the model, for tasks that need it: `eu`, `gpu`, `image`.
+    pub has: Vec<String>,
+}
+
+impl Deployment {
+    fn has_all(&self, needs: &[String]) -> bool {
+        needs.iter().all(|need| self.has.contains(need))
+    }
 }
 
 /// Which model names a deployment takes.
@@ -54,6 +62,11 @@ pub enum Unresolved {
     NoModelNamed {
         /// The ones there are.
         known: Vec<String>,
+    },
+    /// Who takes the name has not what the task needs.
+    NeedsUnmet {
+        /// What those have that take it.
+        has: Vec<String>,
     },
     /// Nobody takes the name.
     UnknownModel {
@@ -97,32 +110,39 @@ impl Catalog {
         names
     }
 
-    /// The deployment for a name: one of that name; else the first upstream that lists it; else the first
-    /// upstream. Without a name: the built-in model, else the only one there is.
-    pub fn resolve(&self, name: Option<&str>) -> Result<Target, Unresolved> {
+    /// The deployment for a name, among those that have what is needed: one of that name; else the first upstream
+    /// that lists it; else the first upstream. Without a name: the built-in model, else the only one there is.
+    pub fn resolve(&self, name: Option<&str>, needs: &[String]) -> Result<Target, Unresolved> {
         if self.deployments.is_empty() {
             return Err(Unresolved::NoDeployment);
         }
-        match name {
-            Some(name) => self.named(name),
-            None => self.default_model(),
+        let name = match name {
+            Some(name) => name.into(),
+            None => self.default_model()?,
+        };
+        match self.named(&name, needs) {
+            Err(unresolved) if needs.is_empty() => Err(unresolved),
+            // Is it the name or the needs?
+            Err(_) => self.named(&name, &[]).and_then(|_| Err(Unresolved::NeedsUnmet { has: self.has(&name) })),
+            found => found,
         }
     }
 
-    fn named(&self, wanted: &str) -> Result<Target, Unresolved> {
+    fn named(&self, wanted: &Arc<str>, needs: &[String]) -> Result<Target, Unresolved> {
         let target =
-            |deployment: &Deployment| Target { name: wanted.into(), capability: deployment.capability.clone() };
-        let exact = self.deployments.iter().find(|deployment| match &deployment.takes {
-            Takes::One { name, .. } => &**name == wanted,
+            |deployment: &Deployment| Target { name: wanted.clone(), capability: deployment.capability.clone() };
+        let able = || self.deployments.iter().filter(|deployment| deployment.has_all(needs));
+        let exact = able().find(|deployment| match &deployment.takes {
+            Takes::One { name, .. } => name == wanted,
             Takes::Any => false,
         });
         if let Some(deployment) = exact {
             return Ok(target(deployment));
         }
-        let open = || self.deployments.iter().filter(|deployment| deployment.takes == Takes::Any);
+        let open = || able().filter(|deployment| deployment.takes == Takes::Any);
         let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
         let lists = |deployment: &&Deployment| {
-            listed.get(&deployment.capability).is_some_and(|models| models.iter().any(|model| model.name == wanted))
+            listed.get(&deployment.capability).is_some_and(|models| models.iter().any(|model| *model.name == **wanted))
         };
         if let Some(deployment) = open().find(lists).or_else(|| open().next()) {
             return Ok(target(deployment));
@@ -131,13 +151,23 @@ impl Catalog {
         Err(Unresolved::UnknownModel { known: self.names() })
     }
 
-    fn default_model(&self) -> Result<Target, Unresolved> {
+    /// What the deployments have that take a name.
+    fn has(&self, wanted: &str) -> Vec<String> {
+        let takes = |deployment: &&Deployment| match &deployment.takes {
+            Takes::One { name, .. } => &**name == wanted,
+            Takes::Any => true,
+        };
+        let has = self.deployments.iter().filter(takes).flat_map(|deployment| deployment.has.iter().cloned());
+        has.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn default_model(&self) -> Result<Arc<str>, Unresolved> {
         let built_in = self.deployments.iter().find(|deployment| deployment.built_in);
-        if let Some(Deployment { takes: Takes::One { name, .. }, capability, .. }) = built_in {
-            return Ok(Target { name: name.clone(), capability: capability.clone() });
+        if let Some(Deployment { takes: Takes::One { name, .. }, .. }) = built_in {
+            return Ok(name.clone());
         }
         match self.names().as_slice() {
-            [only] => self.named(only),
+            [only] => Ok(only.as_str().into()),
             _ => Err(Unresolved::NoModelNamed { known: self.names() }),
         }
     }
@@ -158,11 +188,11 @@ mod tests {
 
     fn named(name: &str, built_in: bool) -> Deployment {
         let takes = Takes::One { name: name.into(), model: "model".into() };
-        Deployment { capability: name.into(), takes, built_in }
+        Deployment { capability: name.into(), takes, built_in, has: Vec::new() }
     }
 
     fn open(capability: &str) -> Deployment {
-        Deployment { capability: capability.into(), takes: Takes::Any, built_in: false }
+        Deployment { capability: capability.into(), takes: Takes::Any, built_in: false, has: Vec::new() }
     }
 
     fn lists(catalog: &Catalog, capability: &str, name: &str) {
@@ -174,7 +204,7 @@ mod tests {
         let catalog = Catalog::new(vec![open("a"), open("b"), named("small", false)]);
         lists(&catalog, "a", "x");
         lists(&catalog, "b", "y");
-        let at = |name: &str| catalog.resolve(Some(name)).unwrap().capability;
+        let at = |name: &str| catalog.resolve(Some(name), &[]).unwrap().capability;
         assert_eq!(&*at("small"), "small");
         assert_eq!(&*at("y"), "b");
         assert_eq!(&*at("z"), "a");
@@ -183,19 +213,35 @@ mod tests {
     #[test]
     fn without_a_name_the_built_in_model_or_the_only_one() {
         let both = Catalog::new(vec![named("other", false), named("small", true)]);
-        assert_eq!(&*both.resolve(None).unwrap().name, "small");
+        assert_eq!(&*both.resolve(None, &[]).unwrap().name, "small");
         let one = Catalog::new(vec![open("a")]);
-        assert!(matches!(one.resolve(None), Err(Unresolved::NoModelNamed { .. })), "nobody knows its models yet");
+        assert!(matches!(one.resolve(None, &[]), Err(Unresolved::NoModelNamed { .. })), "nobody knows its models yet");
         lists(&one, "a", "x");
-        assert_eq!(&*one.resolve(None).unwrap().name, "x");
+        assert_eq!(&*one.resolve(None, &[]).unwrap().name, "x");
         let two = Catalog::new(vec![named("x", false), named("y", false)]);
-        assert_eq!(two.resolve(None), Err(Unresolved::NoModelNamed { known: vec!["x".into(), "y".into()] }));
-        assert_eq!(Catalog::default().resolve(None), Err(Unresolved::NoDeployment));
+        assert_eq!(two.resolve(None, &[]), Err(Unresolved::NoModelNamed { known: vec!["x".into(), "y".into()] }));
+        assert_eq!(Catalog::default().resolve(None, &[]), Err(Unresolved::NoDeployment));
+    }
+
+    #[test]
+    fn of_two_that_serve_a_name_the_one_that_has_what_is_needed_takes_it() {
+        let serves = |capability: &str, has: &str| {
+            let takes = Takes::One { name: "x".into(), model: "x".into() };
+            Deployment { capability: capability.into(), takes, built_in: false, has: vec![has.to_owned()] }
+        };
+        let catalog = Catalog::new(vec![serves("x-us", "us"), serves("x-eu", "eu")]);
+        assert_eq!(&*catalog.resolve(Some("x"), &["eu".into()]).unwrap().capability, "x-eu");
+        assert_eq!(&*catalog.resolve(None, &["eu".into()]).unwrap().capability, "x-eu");
+        assert_eq!(&*catalog.resolve(Some("x"), &[]).unwrap().capability, "x-us");
+        let unmet = catalog.resolve(Some("x"), &["gpu".into()]);
+        assert_eq!(unmet, Err(Unresolved::NeedsUnmet { has: vec!["eu".into(), "us".into()] }));
+        let unknown = catalog.resolve(Some("y"), &["eu".into()]);
+        assert_eq!(unknown, Err(Unresolved::UnknownModel { known: vec!["x".into()] }));
     }
 
     #[test]
     fn an_unknown_name_is_refused_where_nobody_takes_any() {
         let catalog = Catalog::new(vec![named("x", false)]);
-        assert_eq!(catalog.resolve(Some("z")), Err(Unresolved::UnknownModel { known: vec!["x".into()] }));
+        assert_eq!(catalog.resolve(Some("z"), &[]), Err(Unresolved::UnknownModel { known: vec!["x".into()] }));
     }
 }

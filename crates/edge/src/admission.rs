@@ -1,8 +1,12 @@
 //! Turns what a client asks for into a task, or says what is wrong with it.
 
+mod origin;
+mod turn;
+
 use crate::Edge;
 use crate::refusal::Refusal;
 use bytes::Bytes;
+use origin::Descent;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -10,7 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use tidewire_core::catalog::{Target, Unresolved};
 use tidewire_core::task::Idempotency;
-use tidewire_core::{Durability, OnDisconnect, Spec, Task, TenantId};
+use tidewire_core::{Durability, OnDisconnect, Spec, Task, TenantId, Timestamp};
 use tidewire_proto::task::FIELDS;
 use tidewire_proto::{Code, Submission};
 
@@ -40,36 +44,63 @@ fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a
 }
 
 /// The task that a submission asks for.
-pub(crate) fn admit(edge: &Edge, tenant: TenantId, submission: Submission) -> Result<Task, Refusal> {
+pub(crate) async fn admit(edge: &Edge, tenant: TenantId, submission: Submission) -> Result<Task, Refusal> {
     if let Some(unknown) = submission.unknown.keys().next() {
         return Err(invalid(unknown_field(unknown)));
     }
     let body_hash = body_hash(&submission);
     let input = input(&submission)?;
-    let target = target(edge, submission.model.as_deref(), &input)?;
-    let durability = match submission.durability.as_deref() {
-        None | Some("durable") => Durability::Durable,
-        Some("transient") => Durability::Transient,
-        Some(other) => return Err(invalid(format!("`durability` is `durable` or `transient`, not `{other}`"))),
-    };
+    let chat: ChatInput<'_> = serde_json::from_slice(&input).unwrap_or_default();
+    let needs = turn::needs(submission.needs.as_deref())?;
+    let target = target(edge, submission.model.as_deref().or(chat.model.as_deref()), &needs)?;
     let on_disconnect = match submission.on_disconnect.as_deref() {
         None | Some("continue") => OnDisconnect::Continue,
         Some("stop") => OnDisconnect::Stop,
         Some(other) => return Err(invalid(format!("`on_disconnect` is `continue` or `stop`, not `{other}`"))),
     };
     let now = edge.clock.now();
+    let asked = durability(submission.durability.as_deref())?;
+    let Descent { origin, durability, deadline: inherited } = origin::descent(edge, tenant, &submission, asked).await?;
+    let turn = turn::turn(&submission, needs, now, turn::estimate(&input, chat.max_tokens()))?;
+    let begins = turn.start_at.unwrap_or(now);
     let spec = Spec {
         model: target.name.to_string(),
         capability: target.capability,
-        input,
+        input: input.clone(),
         on_disconnect,
-        deadline: now.plus(deadline(submission.deadline_ms)?),
+        deadline: within(begins.plus(deadline(submission.deadline_ms)?), inherited, &submission, now)?,
         max_attempts: attempts(submission.max_attempts)?,
         metadata: metadata(submission.metadata.as_deref())?,
+        turn,
+        origin,
     };
     let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);
     task.idempotency = idempotency(submission.idempotency_key, body_hash)?;
     Ok(task)
+}
+
+/// A deadline that passes neither its root's nor its own budget's.
+fn within(
+    deadline: Timestamp,
+    inherited: Option<Timestamp>,
+    submission: &Submission,
+    now: Timestamp,
+) -> Result<Timestamp, Refusal> {
+    let of_budget = match submission.budget.and_then(|budget| budget.time_ms) {
+        None => None,
+        Some(millis @ 1..=MAX_DEADLINE_MS) => Some(now.plus(Duration::from_millis(millis))),
+        Some(_) => return Err(invalid(format!("`budget.time_ms` is 1 to {MAX_DEADLINE_MS}"))),
+    };
+    Ok(inherited.into_iter().chain(of_budget).fold(deadline, Timestamp::min))
+}
+
+fn durability(asked: Option<&str>) -> Result<Option<Durability>, Refusal> {
+    match asked {
+        None => Ok(None),
+        Some("durable") => Ok(Some(Durability::Durable)),
+        Some("transient") => Ok(Some(Durability::Transient)),
+        Some(other) => Err(invalid(format!("`durability` is `durable` or `transient`, not `{other}`"))),
+    }
 }
 
 fn invalid(message: impl Into<String>) -> Refusal {
@@ -103,12 +134,23 @@ fn input(submission: &Submission) -> Result<Bytes, Refusal> {
 }
 
 /// What the edge reads of a chat request; the rest is the backend's.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct ChatInput<'a> {
     #[serde(borrow)]
     model: Option<Cow<'a, str>>,
     #[serde(borrow)]
     messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_completion_tokens: Option<&'a RawValue>,
+}
+
+impl ChatInput<'_> {
+    /// How many tokens the answer may have, where the request says so and the number is one.
+    fn max_tokens(&self) -> Option<u64> {
+        self.max_completion_tokens.or(self.max_tokens).and_then(|number| number.get().parse().ok())
+    }
 }
 
 /// Checks that the input is an object with a list of messages.
@@ -123,14 +165,11 @@ pub(crate) fn check_messages(input: &str) -> Result<(), Refusal> {
     }
 }
 
-fn target(edge: &Edge, model: Option<&str>, input: &Bytes) -> Result<Target, Refusal> {
-    let chat: Option<ChatInput<'_>> = serde_json::from_slice(input).ok();
-    let in_input = chat.as_ref().and_then(|chat| chat.model.as_deref());
-    let name = model.or(in_input);
+fn target(edge: &Edge, name: Option<&str>, needs: &[String]) -> Result<Target, Refusal> {
     if name.is_some_and(|name| name.is_empty() || name.len() > MAX_MODEL_BYTES) {
         return Err(invalid(format!("a model's name has 1 to {MAX_MODEL_BYTES} bytes")));
     }
-    edge.catalog.resolve(name).map_err(|unresolved| no_model(name, &unresolved))
+    edge.catalog.resolve(name, needs).map_err(|unresolved| no_model(name, &unresolved))
 }
 
 fn no_model(name: Option<&str>, unresolved: &Unresolved) -> Refusal {
@@ -146,6 +185,17 @@ fn no_model(name: Option<&str>, unresolved: &Unresolved) -> Refusal {
         Unresolved::NoModelNamed { known } => {
             Refusal::new(Code::NoModel, format!("name a `model`; there are {}", list(known.iter().map(String::as_str))))
         }
+        Unresolved::NeedsUnmet { has } if has.is_empty() => Refusal::new(
+            Code::NeedsUnmet,
+            "no deployment of this model has anything a task may need; give one `has` in the configuration",
+        ),
+        Unresolved::NeedsUnmet { has } => Refusal::new(
+            Code::NeedsUnmet,
+            format!(
+                "no deployment of this model has all that `needs` names; there is {}",
+                list(has.iter().map(String::as_str))
+            ),
+        ),
         Unresolved::UnknownModel { known } => {
             let name = name.unwrap_or_default();
             let near = nearest(name, known.iter().map(String::as_str));
@@ -196,18 +246,16 @@ fn idempotency(key: Option<String>, body_hash: u64) -> Result<Option<Idempotency
     }
 }
 
-/// A hash of what was asked for, the key aside. `DefaultHasher::new` has fixed keys, so it is the same after a
-/// restart of the same build; a new build at worst refuses a key that it should know.
+/// A hash of what was asked for, the key aside; 0 where there is no key. `DefaultHasher::new` has fixed keys, so it is
+/// the same after a restart of the same build; a new build at worst refuses a key that it should know.
 fn body_hash(submission: &Submission) -> u64 {
+    if submission.idempotency_key.is_none() {
+        return 0;
+    }
+    let keyless = Submission { idempotency_key: None, ..submission.clone() };
     let mut hasher = DefaultHasher::new();
-    submission.prompt.hash(&mut hasher);
-    submission.input.as_deref().map(RawValue::get).hash(&mut hasher);
-    submission.model.hash(&mut hasher);
-    submission.durability.hash(&mut hasher);
-    submission.on_disconnect.hash(&mut hasher);
-    submission.deadline_ms.hash(&mut hasher);
-    submission.max_attempts.hash(&mut hasher);
-    submission.metadata.as_deref().map(RawValue::get).hash(&mut hasher);
+    // Strings, numbers and JSON as it came: there is nothing in it that can't be written.
+    serde_json::to_vec(&keyless).unwrap_or_default().hash(&mut hasher);
     hasher.finish()
 }
 

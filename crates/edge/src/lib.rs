@@ -5,8 +5,10 @@
 
 mod admission;
 mod follow;
+mod lane;
 mod listen;
 mod refusal;
+mod retry;
 mod stop;
 mod submit;
 mod transport;

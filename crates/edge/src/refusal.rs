@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use std::time::Duration;
-use tidewire_core::port::{ReadError, SubmitError, Unavailable, UpdateError};
+use tidewire_core::port::{FamilyError, ReadError, SubmitError, Unavailable, UpdateError};
 use tidewire_core::queue::Full;
 use tidewire_proto::{Code, ErrorBody, WireError};
 
@@ -64,7 +64,11 @@ impl From<Unavailable> for Refusal {
 
 impl From<Full> for Refusal {
     fn from(full: Full) -> Self {
-        Self::new(Code::QueueFull, full.to_string()).retry_after(full.retry_after)
+        let code = match full {
+            Full::Bound { .. } => Code::QueueFull,
+            Full::TooLate { .. } => Code::WaitTooLong,
+        };
+        Self::new(code, full.to_string()).retry_after(full.retry_after())
     }
 }
 
@@ -75,8 +79,21 @@ impl From<SubmitError> for Refusal {
                 Code::IdempotencyConflict,
                 format!("this idempotency key belongs to {task}, which has another body; use another key"),
             ),
+            SubmitError::Family(error) => error.into(),
             SubmitError::Unavailable(error) => error.into(),
         }
+    }
+}
+
+impl From<FamilyError> for Refusal {
+    fn from(error: FamilyError) -> Self {
+        let code = match error {
+            FamilyError::Unknown => Code::UnknownTask,
+            FamilyError::Ended => Code::ParentEnded,
+            FamilyError::Overspent(_) => Code::BudgetSpent,
+            FamilyError::NotDead => Code::NotDeadLetter,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::Edge;
 use crate::refusal::Refusal;
 use std::time::Duration;
+use tidewire_core::family::stop_below;
 use tidewire_core::port::Signal;
 use tidewire_core::{Task, TaskRef};
 
@@ -24,12 +25,13 @@ pub(crate) async fn stop(edge: &Edge, at: TaskRef) -> Result<Task, Refusal> {
     edge.tasks.get(at).await?.ok_or_else(|| Refusal::unknown_task(&at.task.to_string()))
 }
 
-/// Asks for the task to stop, and waits for nothing.
+/// Asks for the task to stop, and all that it has started, and waits for nothing.
 pub(crate) async fn request_stop(edge: &Edge, at: TaskRef) -> Result<Task, Refusal> {
     let task = edge.tasks.request_stop(at).await?;
     if !task.state.is_ended() {
         edge.bus.publish(Signal::Stop(at));
     }
+    stop_below(&*edge.tasks, &*edge.bus, &task).await?;
     Ok(task)
 }
 

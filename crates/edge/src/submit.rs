@@ -2,9 +2,10 @@
 
 use crate::Edge;
 use crate::admission::admit;
+use crate::lane;
 use crate::refusal::Refusal;
 use tidewire_core::port::{Measurement, Submitted};
-use tidewire_core::queue::Place;
+use tidewire_core::queue::Standing;
 use tidewire_core::{Epoch, Task, TaskRef, TenantId};
 use tidewire_proto::Submission;
 use tidewire_proto::http::Ack;
@@ -13,7 +14,7 @@ use tidewire_proto::http::Ack;
 pub(crate) struct Accepted {
     pub(crate) task: Task,
     pub(crate) epoch: Epoch,
-    pub(crate) place: Option<Place>,
+    pub(crate) standing: Option<Standing>,
     /// The idempotency key was known.
     pub(crate) known: bool,
 }
@@ -30,29 +31,44 @@ impl Accepted {
             task: id,
             epoch: self.epoch.0,
             state: self.task.state.name().to_owned(),
-            place: self.place.map(|place| place.0),
+            place: self.standing.map(|standing| standing.place.0),
+            wait_ms: self.standing.and_then(|standing| wait_ms(&standing)),
             known: self.known,
         }
     }
 }
 
-/// Takes a task.
+/// How long a wait is, as the wire shows it.
+pub(crate) fn wait_ms(standing: &Standing) -> Option<u64> {
+    standing.wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Takes a task that a client asks for.
 pub(crate) async fn submit(edge: &Edge, tenant: TenantId, submission: Submission) -> Result<Accepted, Refusal> {
     let began = edge.clock.monotonic();
     if edge.draining.is_cancelled() {
         return Err(Refusal::shutting_down());
     }
-    let task = admit(edge, tenant, submission)?;
-    let seat = edge.queue.reserve(tenant).inspect_err(|_| edge.meter.record(Measurement::QueueFull))?;
+    let task = admit(edge, tenant, submission).await?;
+    let accepted = take(edge, task).await?;
+    edge.meter.record(Measurement::Ack(edge.clock.monotonic().saturating_sub(began)));
+    Ok(accepted)
+}
+
+/// Takes an admitted task: holds room for it, commits it, and puts it in line.
+pub(crate) async fn take(edge: &Edge, mut task: Task) -> Result<Accepted, Refusal> {
+    let seat = edge.queue.reserve(&task).inspect_err(|_| edge.meter.record(Measurement::QueueFull))?;
+    let ahead = lane::ahead(edge, &mut task);
     let (submitted, epoch) = commit(edge, task).await?;
     let task = submitted.task;
-    let place = if submitted.fresh {
-        Some(edge.queue.enter(seat, task.at(), &task.spec.capability).await?)
+    let standing = if submitted.fresh {
+        edge.queue.enter(seat, &task).await?;
+        lane::make_way(edge, &task, ahead).await;
+        edge.queue.standing(task.at())
     } else {
-        edge.queue.place(task.at())
+        edge.queue.standing(task.at())
     };
-    edge.meter.record(Measurement::Ack(edge.clock.monotonic().saturating_sub(began)));
-    Ok(Accepted { task, epoch, place, known: !submitted.fresh })
+    Ok(Accepted { task, epoch, standing, known: !submitted.fresh })
 }
 
 /// Commits the task, and makes sure of its log. An engine that keeps both made the log in the task's own commit,

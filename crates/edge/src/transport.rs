@@ -1,11 +1,13 @@
 //! The faces: thin skins over submit, follow and stop.
 
 mod body;
+mod dead_letters;
 mod events;
 mod guard;
 mod openai;
 mod page;
 mod tasks;
+mod view;
 mod websocket;
 
 use crate::Edge;
@@ -30,6 +32,9 @@ pub fn router(edge: Arc<Edge>, operations: Router) -> Router {
         .route("/v1/tasks/{id}/events", get(events::events))
         .route("/v1/tasks/{id}/text", get(tasks::text))
         .route("/v1/tasks/{id}/stop", post(tasks::stop))
+        .route("/v1/tasks/{id}/retry", post(tasks::retry))
+        .route("/v1/dead-letters", get(tasks::dead_letters))
+        .route("/v1/dead-letters/retry", post(dead_letters::retry))
         .route("/v1/ws", get(websocket::upgrade))
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/models", get(openai::models))

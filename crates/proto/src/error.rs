@@ -48,6 +48,12 @@ codes! {
     TooManyFollows = "too_many_follows", 429;
     OriginNotAllowed = "origin_not_allowed", 403;
     QueueFull = "queue_full", 429;
+    WaitTooLong = "wait_too_long", 429;
+    NeedsUnmet = "needs_unmet", 400;
+    ParentEnded = "parent_ended", 409;
+    TooDeep = "too_deep", 400;
+    BudgetSpent = "budget_spent", 409;
+    NotDeadLetter = "not_dead_letter", 409;
     Unavailable = "unavailable", 503;
     ShuttingDown = "shutting_down", 503;
     Internal = "internal", 500;

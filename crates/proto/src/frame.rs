@@ -110,6 +110,17 @@ pub enum ServerFrame<'a> {
         /// Dense, in order.
         events: Vec<WireEvent<'a>>,
     },
+    /// Where a task stands that this connection follows and that waits: when it follows, and when it has changed.
+    /// No event: it has no offset, and one that is missed is missed for good.
+    Waiting {
+        /// Which task.
+        task: String,
+        /// How many are ahead.
+        place: u64,
+        /// How long until it runs, an estimate, where one can be given.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        wait_ms: Option<u64>,
+    },
     /// No more events of this log.
     Unfollowed {
         /// The unfollow's, where a client asked.

@@ -18,6 +18,9 @@ pub struct Ack {
     /// How many tasks are ahead, while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<u64>,
+    /// How long until it runs, an estimate, where one can be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
     /// The idempotency key was known: this is the task that has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub known: bool,
@@ -37,6 +40,9 @@ pub struct Accepted {
     /// How many tasks are ahead, while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<u64>,
+    /// How long until it runs, an estimate, where one can be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
     /// Where its events are.
     pub events_url: String,
 }
@@ -49,6 +55,53 @@ pub struct TaskList {
     /// The `cursor` of the next page; none at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// Which dead letters to try again. Empty: all.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryLetters {
+    /// Only these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
+    /// Only those that asked for this model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Only those that failed with this code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// At most so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// What became of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RetriedLetters {
+    /// Dead letters that are tried again, newest first.
+    pub retried: Vec<Retried>,
+    /// Ones that are not, and why.
+    pub refused: Vec<NotRetried>,
+    /// There may be more: ask again.
+    pub more: bool,
+}
+
+/// A dead letter that is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// The dead letter.
+    pub task: String,
+    /// The task that tries it again.
+    pub retried_as: String,
+}
+
+/// A task that is not tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotRetried {
+    /// Which.
+    pub task: String,
+    /// Why.
+    pub error: crate::WireError,
 }
 
 /// One page of a log.

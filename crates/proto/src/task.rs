@@ -29,6 +29,30 @@ pub struct Submission {
     /// The first one included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
+    /// `interactive`, `normal` or `bulk`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// Tasks of one lane run one after another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
+    /// `queue`, `steer` or `replace`: what it does while its lane is busy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_busy: Option<String>,
+    /// The task that it is started for: it stops with it, and shares its budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// What all tasks below this one may use together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetBody>,
+    /// It does not begin before this moment, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<u64>,
+    /// It does not begin for so many milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    /// What its deployment must have, beside the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Vec<String>>,
     /// One key, one task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
@@ -40,6 +64,30 @@ pub struct Submission {
     pub unknown: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
 }
 
+/// What the tasks below one may use together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetBody {
+    /// How many tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// How many tokens they read and write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Milliseconds from now: the deadline of all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_ms: Option<u64>,
+}
+
+/// What the tasks below one have used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpentBody {
+    /// How many tasks were taken.
+    pub steps: u64,
+    /// How many tokens those used that have ended.
+    pub tokens: u64,
+}
+
 /// The fields of [`Submission`], for the error that suggests one.
 pub const FIELDS: &[&str] = &[
     "prompt",
@@ -49,6 +97,14 @@ pub const FIELDS: &[&str] = &[
     "on_disconnect",
     "deadline_ms",
     "max_attempts",
+    "priority",
+    "lane",
+    "on_busy",
+    "parent",
+    "budget",
+    "start_at",
+    "delay_ms",
+    "needs",
     "idempotency_key",
     "metadata",
 ];
@@ -71,6 +127,50 @@ pub struct TaskView {
     /// How many tasks are ahead, while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<u64>,
+    /// How long until it runs, an estimate, while it waits and one can be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// `interactive`, `normal` or `bulk`.
+    pub priority: String,
+    /// The lane that it shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
+    /// What it does while its lane is busy, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_busy: Option<String>,
+    /// The task that it was started for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// The first of its line of parents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// How many tasks were started for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub children: u32,
+    /// What all tasks below it may use together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetBody>,
+    /// What they have used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<SpentBody>,
+    /// It does not begin before this moment, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<u64>,
+    /// What its deployment must have, beside the model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
+    /// The batch that it belongs to, by its log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+    /// The dead letter that it tries again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<String>,
+    /// The task that tries it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_as: Option<String>,
+    /// What was asked for, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Box<RawValue>>,
     /// Attempts that began.
     pub attempts: u32,
     /// How many it may have.
@@ -89,4 +189,10 @@ pub struct TaskView {
     /// How it ended: the data of its log's `end` event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<serde_json::Value>,
+}
+
+// serde's `skip_serializing_if` passes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod dead;
 mod doctor;
 mod remote;
 mod show;
@@ -36,6 +37,9 @@ enum Command {
     /// Submit, look at, follow and stop tasks
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// List and retry tasks that failed for good
+    #[command(subcommand)]
+    Dead(dead::DeadCommand),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -80,6 +84,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve_command(args),
         Command::Chat(args) => block_on(chat::run(args)),
         Command::Task(command) => block_on(task::run(command)),
+        Command::Dead(command) => block_on(dead::run(command)),
         Command::Config(command) => config_command(command),
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Bench(args) => block_on(bench::run(args)),

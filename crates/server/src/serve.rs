@@ -77,9 +77,11 @@ impl Server {
         let bounds = Bounds {
             waiting: config.queue.waiting,
             waiting_per_tenant: config.queue.waiting_per_tenant,
+            running: config.queue.running,
+            running_per_tenant: config.queue.running_per_tenant,
             ..Bounds::default()
         };
-        let queue = Arc::new(Queue::new(bounds, dispatch.clone()));
+        let queue = Arc::new(Queue::new(bounds, dispatch.clone(), clock.clone()));
         let bus = Engines::bus();
         let catalog = deployments.catalog.clone();
         let listing = listed_models(upstreams_for(&deployments), catalog.clone(), clock.clone(), closing.clone());

@@ -41,7 +41,7 @@ impl World {
         let dispatch = Arc::new(memory::Dispatch::new());
         let capability: Arc<str> = "scripted".into();
         let takes = Takes::One { name: capability.clone(), model: capability.clone() };
-        let deployment = Deployment { capability: capability.clone(), takes, built_in: false };
+        let deployment = Deployment { capability: capability.clone(), takes, built_in: false, has: Vec::new() };
         let backend: Arc<dyn Backend> = Arc::new(Scripted::new(self.script.clone()));
         let worker = Worker {
             name: WorkerId("healthy".into()),

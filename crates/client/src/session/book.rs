@@ -203,8 +203,8 @@ impl Book {
             }
             ServerFrame::Unfollowed { log, reason, .. } => self.logs.unfollowed(&log, reason, &mut self.outbox),
             ServerFrame::Error { reference, error } => self.refused(number(reference), error),
-            // `heard` has taken those.
-            ServerFrame::Events { .. } => {}
+            // `heard` has taken the events; where a task stands can be asked for at any time.
+            ServerFrame::Events { .. } | ServerFrame::Waiting { .. } => {}
         }
     }
 

@@ -1,9 +1,11 @@
 //! `GET /v1/tasks/{id}/events`: a log as server-sent events, as a page of JSON, or as a long poll.
 
 use super::tasks::{parse_id, query, task_header, unknown_as_task};
+use super::websocket::standings::LOOK;
 use crate::Edge;
 use crate::follow::{Batch, DEFAULT_WINDOW, Follower, MAX_WINDOW_MS, Resume, merged};
 use crate::refusal::Refusal;
+use crate::submit::wait_ms;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +18,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::TaskRef;
+use tidewire_core::queue::Standing;
 use tidewire_proto::http::EventPage;
 use tidewire_proto::{Code, WireError};
 
@@ -124,7 +127,7 @@ async fn serve_sse(edge: Arc<Edge>, at: TaskRef, follower: Follower) -> Result<R
         // nginx holds back a response that it may buffer.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    let body = sse(edge, follower, |batch| match batch {
+    let body = sse(edge, follower, Waits::of(at), |batch| match batch {
         Ok(batch) => Written { bytes: frames(batch), more: true },
         Err(error) => Written { bytes: refused(error), more: false },
     });
@@ -137,29 +140,71 @@ pub(super) struct Written {
     pub(super) more: bool,
 }
 
-/// A log as an SSE body: what `write` makes of each batch (or of why there is none), and a comment in every silence. It ends after the
-/// log's last event, or where the face has no more to say.
+/// Tells a follower where its task stands, while it waits.
+pub(super) struct Waits {
+    task: Option<TaskRef>,
+    told: Option<Standing>,
+}
+
+impl Waits {
+    /// Of this task.
+    fn of(task: TaskRef) -> Self {
+        Self { task: Some(task), told: None }
+    }
+
+    /// Of none: the face has no word for it.
+    pub(super) fn untold() -> Self {
+        Self { task: None, told: None }
+    }
+
+    /// Where the task stands, if that has changed. A task that waits no more is not looked at again.
+    fn news(&mut self, edge: &Edge) -> Option<Bytes> {
+        let Some(standing) = self.task.and_then(|task| edge.queue.standing(task)) else {
+            self.task = None;
+            return None;
+        };
+        // One that is about to run has nothing to wait for.
+        if standing.wait == Some(Duration::ZERO) || self.told.is_some_and(|told| told.place == standing.place) {
+            return None;
+        }
+        self.told = Some(standing);
+        let note = serde_json::json!({ "place": standing.place.0, "wait_ms": wait_ms(&standing) });
+        // Without an id: it is no event of the log.
+        Some(format!("event: waiting\ndata: {note}\n\n").into())
+    }
+}
+
+/// A log as an SSE body: what `write` makes of each batch (or of why there is none), where the task stands while it
+/// waits, and a comment in every silence. It ends after the log's last event, or where the face has no more to say.
 pub(super) fn sse(
     edge: Arc<Edge>,
     follower: Follower,
+    waits: Waits,
     write: impl FnMut(Result<&Batch, &WireError>) -> Written + Send + 'static,
 ) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send {
-    stream::unfold(Some((edge, follower, write)), async |state| {
-        let (edge, mut follower, mut write) = state?;
-        tokio::select! {
-            batch = follower.batch() => match batch {
-                Ok(batch) => {
-                    let written = write(Ok(&batch));
-                    let goes_on = written.more && !batch.over;
-                    Some((Ok(written.bytes), goes_on.then_some((edge, follower, write))))
-                }
-                Err(refusal) => Some((Ok(write(Err(&refusal.0)).bytes), None)),
-            },
-            () = edge.clock.sleep(HEARTBEAT) => {
-                Some((Ok(Bytes::from_static(b":\n\n")), Some((edge, follower, write))))
+    stream::unfold(Some((edge, follower, waits, write)), async |state| {
+        let (edge, mut follower, mut waits, mut write) = state?;
+        let mut silence = edge.clock.sleep(HEARTBEAT);
+        loop {
+            if let Some(news) = waits.news(&edge) {
+                return Some((Ok(news), Some((edge, follower, waits, write))));
             }
-            // The client comes back with its last offset, here or to another server.
-            () = edge.closing.cancelled() => None,
+            tokio::select! {
+                batch = follower.batch() => return match batch {
+                    Ok(batch) => {
+                        let written = write(Ok(&batch));
+                        let goes_on = written.more && !batch.over;
+                        Some((Ok(written.bytes), goes_on.then_some((edge, follower, waits, write))))
+                    }
+                    Err(refusal) => Some((Ok(write(Err(&refusal.0)).bytes), None)),
+                },
+                () = &mut silence => {
+                    return Some((Ok(Bytes::from_static(b":\n\n")), Some((edge, follower, waits, write))));
+                }
+                () = edge.clock.sleep(LOOK), if waits.task.is_some() => {}
+                // The client comes back with its last offset, here or to another server.
+                () = edge.closing.cancelled() => return None,
+            }
         }
     })
 }

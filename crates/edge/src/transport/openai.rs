@@ -4,7 +4,7 @@ mod chunks;
 mod collect;
 
 use super::body;
-use super::events::sse;
+use super::events::{Waits, sse};
 use super::tasks::task_header;
 use crate::Edge;
 use crate::admission::check_messages;
@@ -87,6 +87,8 @@ pub(super) async fn chat(State(edge): State<Arc<Edge>>, request: Request) -> Res
         input: RawValue::from_string(text.to_owned()).ok(),
         durability: Some("transient".to_owned()),
         on_disconnect: Some("stop".to_owned()),
+        // Its caller waits.
+        priority: Some("interactive".to_owned()),
         ..Submission::default()
     };
     let accepted = submit(&edge, TenantId::DEFAULT, submission).await?;
@@ -110,7 +112,7 @@ fn streamed(
     include_usage: bool,
 ) -> Response {
     let mut chunks = Chunks::new(&accepted.task, include_usage);
-    let body = sse(edge, follower, move |batch| match batch {
+    let body = sse(edge, follower, Waits::untold(), move |batch| match batch {
         Ok(batch) => {
             if batch.over {
                 leave.stay();

@@ -1,6 +1,7 @@
 //! `/v1/tasks`: submit, look, list, read the text, stop.
 
 use super::body;
+use super::view::{view, whole};
 use crate::Edge;
 use crate::follow::{DEFAULT_WINDOW, Follower, Resume};
 use crate::refusal::Refusal;
@@ -9,13 +10,12 @@ use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::Filter;
-use tidewire_core::{Durability, Kind, OnDisconnect, Task, TaskId, TaskRef, TenantId};
-use tidewire_proto::http::{Accepted, TaskList};
-use tidewire_proto::{Code, Submission, TaskView};
+use tidewire_core::{Kind, Task, TaskId, TaskRef, TenantId};
+use tidewire_proto::http::{Accepted, Ack, TaskList};
+use tidewire_proto::{Code, Submission};
 
 /// The header that names the task an answer is about.
 pub(super) const TASK_HEADER: HeaderName = HeaderName::from_static("tidewire-task");
@@ -59,16 +59,39 @@ pub(super) async fn submit(State(edge): State<Arc<Edge>>, request: Request) -> R
         submission.idempotency_key = Some(key.to_owned());
     }
     let accepted = crate::submit::submit(&edge, TenantId::DEFAULT, submission).await?;
+    Ok(acknowledged(&accepted))
+}
+
+/// The answer to a submit or a retry.
+fn acknowledged(accepted: &crate::submit::Accepted) -> Response {
     let ack = accepted.ack();
     let status = if accepted.known { StatusCode::OK } else { StatusCode::ACCEPTED };
     let events_url = format!("/v1/tasks/{}/events?epoch={}", ack.task, ack.epoch);
-    let body =
-        Accepted { id: ack.task, log: ack.log, epoch: ack.epoch, state: ack.state, place: ack.place, events_url };
-    Ok((status, [task_header(accepted.task.id)], Json(body)).into_response())
+    let Ack { task: id, log, epoch, state, place, wait_ms, .. } = ack;
+    let body = Accepted { id, log, epoch, state, place, wait_ms, events_url };
+    (status, [task_header(accepted.task.id)], Json(body)).into_response()
 }
 
-pub(super) async fn get(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Response, Refusal> {
+pub(super) async fn retry(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let dead = find(&edge, &id).await?;
+    Ok(acknowledged(&crate::retry::retry(&edge, &dead).await?))
+}
+
+#[derive(Deserialize)]
+struct GetQuery {
+    input: Option<bool>,
+}
+
+pub(super) async fn get(
+    State(edge): State<Arc<Edge>>,
+    Path(id): Path<String>,
+    raw: RawQuery,
+) -> Result<Response, Refusal> {
+    let asked: GetQuery = query(raw)?;
     let task = find(&edge, &id).await?;
+    if asked.input == Some(true) {
+        return Ok(([task_header(task.id)], Json(whole(&edge, &task))).into_response());
+    }
     Ok(shown(&edge, &task))
 }
 
@@ -81,43 +104,31 @@ fn shown(edge: &Edge, task: &Task) -> Response {
     ([task_header(task.id)], Json(view(edge, task))).into_response()
 }
 
-/// A task as a client sees it.
-pub(super) fn view(edge: &Edge, task: &Task) -> TaskView {
-    let spec = &task.spec;
-    TaskView {
-        id: task.id.to_string(),
-        state: task.state.name().to_owned(),
-        model: spec.model.clone(),
-        durability: match task.id.durability() {
-            Durability::Durable => "durable".to_owned(),
-            Durability::Transient => "transient".to_owned(),
-        },
-        on_disconnect: match spec.on_disconnect {
-            OnDisconnect::Continue => "continue".to_owned(),
-            OnDisconnect::Stop => "stop".to_owned(),
-        },
-        submitted_at: task.submitted_at.as_millis(),
-        place: edge.queue.place(task.at()).map(|place| place.0),
-        attempts: task.attempts,
-        max_attempts: spec.max_attempts,
-        deadline: spec.deadline.as_millis(),
-        stop_requested: task.stop_requested,
-        metadata: spec.metadata.clone().and_then(|text| RawValue::from_string(text).ok()),
-        ended_at: task.ended.as_ref().map(|(at, _)| at.as_millis()),
-        end: task.ended.as_ref().and_then(|(_, ending)| serde_json::to_value(ending).ok()),
-    }
-}
-
 #[derive(Deserialize)]
 struct ListQuery {
     state: Option<String>,
     model: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
+    parent: Option<String>,
+    lane: Option<String>,
+    code: Option<String>,
 }
 
 pub(super) async fn list(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result<Json<TaskList>, Refusal> {
+    page(&edge, query(raw)?, false).await
+}
+
+/// Tasks that failed and were not tried again.
+pub(super) async fn dead_letters(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result<Json<TaskList>, Refusal> {
     let asked: ListQuery = query(raw)?;
+    if asked.state.is_some() {
+        return Err(Refusal::new(Code::InvalidRequest, "a dead letter's `state` is `failed`: leave it out"));
+    }
+    page(&edge, asked, true).await
+}
+
+async fn page(edge: &Edge, asked: ListQuery, dead: bool) -> Result<Json<TaskList>, Refusal> {
     let states = asked.state.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty()).map(|text| {
         tidewire_core::State::parse(text).ok_or_else(|| {
             let message = format!("`{text}` is no state; there are queued, running, done, failed, stopped");
@@ -135,12 +146,16 @@ pub(super) async fn list(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result
         tenant: Some(TenantId::DEFAULT),
         states: states.collect::<Result<_, _>>()?,
         model: asked.model,
+        parent: asked.parent.map(|parent| parse_id(&parent)).transpose()?.map(|parent| parent.task),
+        lane: asked.lane,
+        code: asked.code,
+        dead,
         lapsed_before: None,
         before: before.transpose()?,
         limit,
     };
     let page = edge.tasks.list(&filter).await?;
-    let tasks = page.tasks.iter().map(|task| view(&edge, task)).collect();
+    let tasks = page.tasks.iter().map(|task| view(edge, task)).collect();
     Ok(Json(TaskList { tasks, next: page.next.map(|id| id.to_string()) }))
 }
 

@@ -6,6 +6,7 @@
 mod answers;
 mod connection;
 mod cursors;
+pub(super) mod standings;
 
 use crate::Edge;
 use crate::refusal::Refusal;

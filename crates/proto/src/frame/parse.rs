@@ -116,6 +116,7 @@ struct Said<'a> {
     epoch: Option<u32>,
     state: Option<String>,
     place: Option<u64>,
+    wait_ms: Option<u64>,
     #[serde(default)]
     known: bool,
     tail: Option<u64>,
@@ -144,7 +145,7 @@ impl<'a> Said<'a> {
         let state = self.state.unwrap_or_default();
         Some(match &*self.op {
             "ack" => {
-                let ack = Ack { task, log, epoch, state, place: self.place, known: self.known };
+                let ack = Ack { task, log, epoch, state, place: self.place, wait_ms: self.wait_ms, known: self.known };
                 ServerFrame::Ack { reference, ack }
             }
             "following" => ServerFrame::Following { reference, log, epoch, tail: self.tail.unwrap_or_default() },
@@ -152,6 +153,7 @@ impl<'a> Said<'a> {
                 let (from, to) = (self.from.unwrap_or_default(), self.to.unwrap_or_default());
                 ServerFrame::Events { log, epoch, from, to, events: self.events }
             }
+            "waiting" => ServerFrame::Waiting { task, place: self.place.unwrap_or_default(), wait_ms: self.wait_ms },
             "unfollowed" => ServerFrame::Unfollowed { reference, log, reason: self.reason.unwrap_or_default() },
             "stopped" => ServerFrame::Stopped { reference, task, state },
             "pong" => ServerFrame::Pong { reference },

@@ -1,6 +1,6 @@
 //! `tidewire task`: submit, look at, follow, stop and list tasks.
 
-mod table;
+pub(super) mod table;
 
 use super::Outcome;
 use super::remote::Remote;
@@ -26,6 +26,8 @@ pub(crate) enum TaskCommand {
     Follow(FollowArgs),
     /// Stop a task
     Stop(OneArgs),
+    /// Try a failed task again; prints the new task's id
+    Retry(OneArgs),
     /// List tasks, newest first
     List(ListArgs),
 }
@@ -46,6 +48,8 @@ pub(crate) struct SubmitArgs {
     /// Keep the task in memory only
     #[arg(long)]
     transient: bool,
+    #[command(flatten)]
+    turn: TurnArgs,
     /// One key, one task
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -58,6 +62,29 @@ pub(crate) struct SubmitArgs {
     /// Write JSON
     #[arg(long)]
     json: bool,
+}
+
+/// When a task runs, and for whom.
+#[derive(Args, Debug)]
+struct TurnArgs {
+    /// interactive, normal or bulk
+    #[arg(long, value_name = "PRIORITY")]
+    priority: Option<String>,
+    /// Tasks of one lane run one after another
+    #[arg(long, value_name = "NAME")]
+    lane: Option<String>,
+    /// What it does while its lane is busy: queue, steer or replace
+    #[arg(long, value_name = "HOW", requires = "lane")]
+    on_busy: Option<String>,
+    /// The task that it is started for: it stops with it
+    #[arg(long, value_name = "TASK")]
+    parent: Option<String>,
+    /// Begin after so many milliseconds
+    #[arg(long, value_name = "MS")]
+    delay_ms: Option<u64>,
+    /// What its deployment must have, beside the model; repeatable
+    #[arg(long = "need", value_name = "NAME")]
+    needs: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -98,6 +125,15 @@ pub(crate) struct ListArgs {
     /// Only tasks of this model
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
+    /// Only children of this task
+    #[arg(long, value_name = "TASK")]
+    parent: Option<String>,
+    /// Only tasks of this lane
+    #[arg(long, value_name = "NAME")]
+    lane: Option<String>,
+    /// Only those that failed with this code
+    #[arg(long, value_name = "CODE")]
+    code: Option<String>,
     /// How many, 1 to 100; 20 unless told otherwise
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
@@ -125,8 +161,13 @@ pub(crate) async fn run(command: TaskCommand) -> Outcome {
             let task = Http::new(&args.remote.url)?.stop(&args.id).await?;
             print(args.json, &task, || format!("{}\n", task.state))
         }
-        TaskCommand::List(ListArgs { remote, state, model, limit, cursor, json }) => {
-            let list = Http::new(&remote.url)?.tasks(&Filter { state, model, limit, cursor }).await?;
+        TaskCommand::Retry(args) => {
+            let accepted = Http::new(&args.remote.url)?.retry(&args.id).await?;
+            print(args.json, &accepted, || format!("{}\n", accepted.id))
+        }
+        TaskCommand::List(ListArgs { remote, state, model, parent, lane, code, limit, cursor, json }) => {
+            let filter = Filter { state, model, limit, cursor, parent, lane, code };
+            let list = Http::new(&remote.url)?.tasks(&filter).await?;
             print(json, &list, || table::many(&list))
         }
     }
@@ -154,10 +195,17 @@ fn submission(args: SubmitArgs) -> Result<Submission, Box<dyn std::error::Error>
         }
         (None, None) => (Some(io::read_to_string(io::stdin())?), None),
     };
+    let turn = args.turn;
     Ok(Submission {
         prompt,
         input,
         model: args.model,
+        priority: turn.priority,
+        lane: turn.lane,
+        on_busy: turn.on_busy,
+        parent: turn.parent,
+        delay_ms: turn.delay_ms,
+        needs: (!turn.needs.is_empty()).then_some(turn.needs),
         durability: args.transient.then(|| "transient".to_owned()),
         idempotency_key: args.idempotency_key,
         metadata: args.metadata.map(RawValue::from_string).transpose()?,
@@ -183,7 +231,7 @@ async fn follow(remote: &Remote, id: &str, after: Option<Position>, json: bool, 
     Ok(if shown.state() == Some("failed") { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn print(json: bool, value: &impl Serialize, plain: impl FnOnce() -> String) -> Outcome {
+pub(super) fn print(json: bool, value: &impl Serialize, plain: impl FnOnce() -> String) -> Outcome {
     let text = if json { format!("{}\n", serde_json::to_string_pretty(value)?) } else { plain() };
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

@@ -59,6 +59,8 @@ pub(crate) struct Limits {
 pub(crate) struct Queue {
     pub(crate) waiting: usize,
     pub(crate) waiting_per_tenant: usize,
+    pub(crate) running: usize,
+    pub(crate) running_per_tenant: usize,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -139,6 +141,10 @@ pub(crate) struct DeploymentConfig {
     pub(crate) name: String,
     pub(crate) backend: BackendKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) serves: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) has: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
@@ -182,7 +188,7 @@ impl Default for Limits {
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { waiting: 100_000, waiting_per_tenant: 100_000 }
+        Self { waiting: 100_000, waiting_per_tenant: 100_000, running: 100_000, running_per_tenant: 100_000 }
     }
 }
 

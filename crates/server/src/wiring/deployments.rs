@@ -56,7 +56,7 @@ impl Deployments {
             let capability: Arc<str> = format!("upstream-{}", index + 1).into();
             made.add(&capability, Arc::new(upstream(url)?), UPSTREAM_SLOTS);
             made.listing.push(capability.clone());
-            deployments.push(Deployment { capability, takes: Takes::Any, built_in: false });
+            deployments.push(Deployment { capability, takes: Takes::Any, built_in: false, has: Vec::new() });
         }
         made.catalog = Arc::new(Catalog::new(deployments));
         Ok(made)
@@ -92,8 +92,9 @@ impl Deployments {
         };
         self.add(&name, backend, deployment.slots.unwrap_or(slots));
         let model = deployment.model.as_deref().unwrap_or(&deployment.name).into();
-        let takes = Takes::One { name: name.clone(), model };
-        into.push(Deployment { capability: name, takes, built_in: false });
+        let public = deployment.serves.as_deref().map_or_else(|| name.clone(), Arc::from);
+        let takes = Takes::One { name: public, model };
+        into.push(Deployment { capability: name, takes, built_in: false, has: deployment.has.clone() });
         Ok(())
     }
 }
@@ -153,7 +154,7 @@ impl Deployments {
         let backend = self.start(settings, clock)?;
         self.add(&name, backend, slots);
         let takes = Takes::One { name: name.clone(), model: name.clone() };
-        into.push(Deployment { capability: name, takes, built_in: true });
+        into.push(Deployment { capability: name, takes, built_in: true, has: Vec::new() });
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::answers::{Answer, answer};
 use super::cursors::{Cursors, Ready};
+use super::standings::{self, Standings};
 use crate::Edge;
 use crate::follow::merged;
 use crate::refusal::Refusal;
@@ -39,6 +40,7 @@ pub(super) struct Connection {
     sink: SplitSink<Socket, Message>,
     source: SplitStream<Socket>,
     cursors: Cursors,
+    standings: Standings,
     asked: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Answers that wait for the socket: at most as many as frames may be asked, and a pong.
     outbox: VecDeque<Message>,
@@ -67,6 +69,7 @@ impl Connection {
             sink,
             source,
             cursors: Cursors::default(),
+            standings: Standings::default(),
             asked: FuturesUnordered::new(),
             outbox: VecDeque::new(),
             unflushed: false,
@@ -119,6 +122,11 @@ impl Connection {
                     }
                 }
                 ready = self.cursors.next(), if idle_writer => self.tell(ready),
+                () = self.standings.due(), if idle_writer => {
+                    for frame in self.standings.look(&edge) {
+                        self.say(&frame);
+                    }
+                }
                 () = &mut heartbeat => {
                     if edge.clock.monotonic().saturating_sub(self.heard) > IDLE {
                         return End::Because(close::IDLE, "nothing was heard for a minute");
@@ -216,12 +224,26 @@ impl Connection {
     fn take(&mut self, answer: Answer) {
         self.say(&answer.frame);
         if let Some(follower) = answer.follow {
+            self.watch_standing(&answer.frame, follower.at);
             self.cursors.follow(follower);
         }
         if let Some(log) = answer.unfollow {
             self.cursors.unfollow(log);
+            self.forget_standing(log);
         }
         self.stop_with.extend(answer.stop_with);
+    }
+
+    /// Tells where a task stands for as long as it waits. An ack has told it first.
+    fn watch_standing(&mut self, answer: &ServerFrame<'_>, log: LogRef) {
+        let Some(task) = log.log.task().map(|task| TaskRef { tenant: log.tenant, task }) else { return };
+        let edge = self.edge.clone();
+        if let Some(standing) = self.standings.watch(&edge, task)
+            && !matches!(answer, ServerFrame::Ack { .. })
+            && standing.wait != Some(Duration::ZERO)
+        {
+            self.say(&standings::frame(task, &standing));
+        }
     }
 
     /// A log has something to say.
@@ -254,8 +276,15 @@ impl Connection {
         self.cursors.go_on(follower);
     }
 
+    fn forget_standing(&mut self, log: LogRef) {
+        if let Some(task) = log.log.task() {
+            self.standings.forget(TaskRef { tenant: log.tenant, task });
+        }
+    }
+
     fn let_go(&mut self, log: LogRef, reason: String) {
         self.cursors.unfollow(log);
+        self.forget_standing(log);
         self.say(&ServerFrame::Unfollowed { reference: None, log: log.log.to_string(), reason });
     }
 }

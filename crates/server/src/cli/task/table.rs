@@ -5,7 +5,7 @@ use tidewire_client::proto::TaskView;
 use tidewire_client::proto::http::TaskList;
 
 /// A row for each task.
-pub(super) fn many(list: &TaskList) -> String {
+pub(in crate::cli) fn many(list: &TaskList) -> String {
     let head = ["ID", "STATE", "MODEL", "SUBMITTED (UTC)", "TRIES", "TOKENS"].map(str::to_owned);
     let rows: Vec<[String; 6]> = list.tasks.iter().map(row).collect();
     let mut widths = [0; 6];
@@ -37,8 +37,26 @@ fn row(task: &TaskView) -> [String; 6] {
     [task.id.clone(), state, task.model.clone(), time(task.submitted_at), tries, tokens]
 }
 
+/// A row for each dead letter, with its reason.
+pub(in crate::cli) fn dead(list: &TaskList) -> String {
+    if list.tasks.is_empty() {
+        return "no dead letters: nothing has failed for good\n".to_owned();
+    }
+    let mut text = String::new();
+    for task in &list.tasks {
+        let error = task.end.as_ref().and_then(|end| end.get("error"));
+        let part = |name: &str| error.and_then(|error| error[name].as_str()).unwrap_or("-").to_owned();
+        let ended = task.ended_at.map_or_else(|| "-".to_owned(), time);
+        let _ = writeln!(text, "{}  {ended}  {}  {}: {}", task.id, task.model, part("code"), part("message"));
+    }
+    if let Some(next) = &list.next {
+        let _ = writeln!(text, "more: --cursor {next}");
+    }
+    text
+}
+
 /// A line for each thing that is known.
-pub(super) fn one(task: &TaskView) -> String {
+pub(in crate::cli) fn one(task: &TaskView) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:16}{value}");
@@ -50,7 +68,33 @@ pub(super) fn one(task: &TaskView) -> String {
     line("on disconnect", &task.on_disconnect);
     line("submitted", &time(task.submitted_at));
     if let Some(place) = task.place {
-        line("place", &place.to_string());
+        let wait = task.wait_ms.map_or_else(String::new, |wait| format!(", about {} s", wait.div_ceil(1000)));
+        line("place", &format!("{place} ahead{wait}"));
+    }
+    line("priority", &task.priority);
+    let named = [
+        ("lane", &task.lane),
+        ("parent", &task.parent),
+        ("batch", &task.batch),
+        ("retry of", &task.retry_of),
+        ("retried as", &task.retried_as),
+    ];
+    for (name, value) in named {
+        if let Some(value) = value {
+            line(name, value);
+        }
+    }
+    if let Some(start) = task.start_at {
+        line("starts", &time(start));
+    }
+    if task.children > 0 {
+        line("children", &task.children.to_string());
+    }
+    if let Some(spent) = task.spent {
+        let of = |bound: Option<u64>| bound.map_or_else(String::new, |bound| format!(" of {bound}"));
+        let budget = task.budget.unwrap_or_default();
+        let (steps, tokens) = (of(budget.steps), of(budget.tokens));
+        line("spent below", &format!("{}{steps} steps, {}{tokens} tokens", spent.steps, spent.tokens));
     }
     line("attempts", &format!("{} of {}", task.attempts, task.max_attempts));
     if let Some(ended) = task.ended_at {
@@ -70,6 +114,9 @@ pub(super) fn one(task: &TaskView) -> String {
     }
     if let Some(metadata) = &task.metadata {
         line("metadata", metadata.get());
+    }
+    if let Some(input) = &task.input {
+        line("input", input.get());
     }
     text
 }
