@@ -113,9 +113,9 @@ impl Parts {
         let logs = Arc::new(Settling { logs: world.disk(&world.logs, "logs", &tracker), ledger: ledger.clone() });
         let tasks = Arc::new(world.disk(&world.tasks, "tasks", &tracker));
         let dispatch = Arc::new(memory::Dispatch::new());
-        let queue = Queue::new(Bounds { waiting: WAITING, window: 4, ..Bounds::default() }, dispatch.clone());
+        let queue = Queue::new(Bounds { waiting: WAITING, ..Bounds::default() }, dispatch.clone(), clock.clone());
         let takes = Takes::One { name: SCRIPTED.into(), model: SCRIPTED.into() };
-        let deployment = Deployment { capability: SCRIPTED.into(), takes, built_in: false };
+        let deployment = Deployment { capability: SCRIPTED.into(), takes, built_in: false, has: Vec::new() };
         Self {
             logs: Arc::new(ByDurability::new(logs, transient.clone(), clock.clone())),
             tasks: Arc::new(ByDurability::new(tasks, transient, clock.clone())),

@@ -25,7 +25,8 @@ impl Client {
                 let answer = StopAnswer { task, state: word("state"), at: clock::now() };
                 self.history.told().stops.push(answer);
             }
-            ("pong", Some(Asked::Ping)) => {}
+            // Where a task stands is an estimate: nothing is promised of it.
+            ("pong", Some(Asked::Ping)) | ("waiting", None) => {}
             ("error", Some(asked)) => self.refused(asked, &frame),
             _ => self.violation(format_args!("a frame that answers nothing: {text}")),
         }
