@@ -13,6 +13,7 @@
 
 mod cold;
 mod committer;
+mod condition;
 mod counts;
 mod directory;
 mod event_log;
@@ -29,8 +30,10 @@ mod op;
 mod open;
 mod prepare;
 mod record;
+mod reopen;
 mod seal;
 mod slots;
+mod space;
 mod stats;
 mod store;
 mod task_list;
@@ -41,13 +44,16 @@ pub use open::{OpenError, Recovered};
 pub use stats::{CommitTiming, Stats};
 
 use committer::{Committer, Queued};
+use condition::Condition;
 use op::{Op, Reply};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use space::Space;
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tidewire_core::port::{Clock, Unavailable};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 /// How many changes may wait for the committer: two rounds of it.
@@ -56,6 +62,9 @@ const MAX_WAITING: usize = 8192;
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// What every change takes of it, whatever it carries.
 const CHANGE_BYTES: usize = 256;
+
+/// How long a read waits for a store that is being opened again: that takes about a second per 200 MB of journal.
+const REOPENING: Duration = Duration::from_secs(5);
 
 /// What an acknowledged change survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +78,7 @@ pub enum Mode {
 
 /// Called with the timing of each commit, on the committer's thread: it must be quick.
 pub type OnCommit = Arc<dyn Fn(CommitTiming) + Send + Sync>;
-/// Called before each commit; an error makes that commit fail, as a failing disk does.
+/// Called before each commit, or before its sync; an error makes it fail, as a failing disk does.
 pub type BeforeCommit = Arc<dyn Fn() -> std::io::Result<()> + Send + Sync>;
 
 /// How to open the engine.
@@ -87,8 +96,13 @@ pub struct Config {
     pub feed_entries: u64,
     /// Hears how long each commit took.
     pub on_commit: Option<OnCommit>,
-    /// Lets a test make commits fail.
+    /// New tasks are refused while the disk has fewer bytes free than this; 0 takes them as long as it lasts.
+    pub data_free_bytes: u64,
+    /// Lets a test make commits fail before anything of them is written. An error that says that the disk is full
+    /// or read-only is met as the disk's own is.
     pub before_commit: Option<BeforeCommit>,
+    /// Lets a test make syncs fail.
+    pub before_sync: Option<BeforeCommit>,
 }
 
 impl Config {
@@ -102,7 +116,9 @@ impl Config {
             cache_bytes: 64 * 1024 * 1024,
             feed_entries: 4_000_000,
             on_commit: None,
+            data_free_bytes: 0,
             before_commit: None,
+            before_sync: None,
         }
     }
 }
@@ -118,36 +134,64 @@ pub struct Engine {
     reads: TaskTracker,
 }
 
-/// What the committer and the readers share.
+/// What the committer and the readers share, whichever store is open.
 struct Shared {
     slots: slots::Slots,
     live: live::Live,
     stats: Stats,
     clock: Arc<dyn Clock>,
     mode: Mode,
+    path: PathBuf,
+    hot_bytes: usize,
+    cache_bytes: u64,
     feed_entries: u64,
     on_commit: Option<OnCommit>,
     before_commit: Option<BeforeCommit>,
+    before_sync: Option<BeforeCommit>,
     /// Room for the data of waiting changes; closed once none is taken any more.
     room: Semaphore,
-    failure: OnceLock<Unavailable>,
-    store: store::Store,
+    condition: Condition,
+    space: Space,
+    /// The store that is open; `None` for the moment in which it is opened again.
+    store: watch::Sender<Option<Arc<store::Store>>>,
+    // Last, so that it is let go of after the database has closed its files.
+    _lock: lock::Lock,
+}
+
+/// The engine with a store that is open. Whoever holds it holds the store: for a read or a step, not for long.
+struct Opened {
+    store: Arc<store::Store>,
+    shared: Arc<Shared>,
+}
+
+impl Deref for Opened {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Shared {
-    fn new(store: store::Store, config: Config, clock: Arc<dyn Clock>) -> Self {
+    fn new(store: Arc<store::Store>, lock: lock::Lock, config: Config, clock: Arc<dyn Clock>) -> Self {
         Self {
             slots: slots::Slots::new(),
             live: live::Live::default(),
             stats: Stats::default(),
             clock,
             mode: config.mode,
+            space: Space::new(&config.path, config.data_free_bytes),
+            path: config.path,
+            hot_bytes: config.hot_bytes,
+            cache_bytes: config.cache_bytes,
             feed_entries: config.feed_entries,
             on_commit: config.on_commit,
             before_commit: config.before_commit,
+            before_sync: config.before_sync,
             room: Semaphore::new(MAX_WAITING_BYTES),
-            failure: OnceLock::new(),
-            store,
+            condition: Condition::well(),
+            store: watch::Sender::new(Some(store)),
+            _lock: lock,
         }
     }
 
@@ -155,40 +199,41 @@ impl Shared {
         mpsc::channel(MAX_WAITING)
     }
 
-    fn health(&self) -> Result<(), Unavailable> {
-        self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
-    }
-
-    /// After a failed commit nothing is promised any more: what the disk holds is not known until the store
-    /// is opened again.
-    fn refuse_from_now_on(&self, failure: Unavailable) {
-        tracing::error!(reason = failure.reason, "the store takes no more changes until it is opened again");
-        // The first failure is the cause; later ones follow from it.
-        let _ = self.failure.set(failure);
+    /// What the disk holds is not known: nothing is promised any more until the process is started again.
+    fn fail_for_good(&self, failure: Unavailable) {
+        tracing::error!(reason = failure.reason, "no changes are taken until the server is started again");
+        self.condition.fail(failure);
         self.room.close();
     }
 
-    /// Why a change was not taken.
-    fn refusal(&self) -> Unavailable {
-        self.health().err().unwrap_or_else(|| Unavailable::new("it is shut down"))
+    /// Whether the disk has room for new work.
+    fn room_for_work(&self) -> Result<(), Unavailable> {
+        self.space.check(self.clock.monotonic())
     }
 }
 
 impl Engine {
     fn start(shared: Arc<Shared>, committer: Committer, queue: mpsc::Sender<Queued>) -> std::io::Result<Self> {
-        let of_thread = shared.clone();
-        let thread = std::thread::Builder::new().name("tidewire-commit".to_owned()).spawn(move || {
-            if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
-                of_thread.refuse_from_now_on(Unavailable::new("the committer panicked"));
-            }
-        })?;
+        let keep_committing = move || reopen::keep_committing(committer);
+        let thread = std::thread::Builder::new().name("tidewire-commit".to_owned()).spawn(keep_committing)?;
         Ok(Self { shared, queue, committer: Arc::new(Mutex::new(Some(thread))), reads: TaskTracker::new() })
     }
 
-    /// Whether changes are taken. After a failed commit they are not, until the store is opened again; what
-    /// was committed can still be read.
+    /// Whether new work is taken, and if not: why, and what to do. What was committed can be read all the same.
+    /// Where the disk refused a write the engine goes on by itself once it can; after a failed sync it does not.
     pub fn health(&self) -> Result<(), Unavailable> {
-        self.shared.health()
+        self.shared.condition.health()?;
+        self.shared.room_for_work()
+    }
+
+    /// How much the disk of the data directory has free; `None` where that can't be found out.
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.shared.space.free_bytes()
+    }
+
+    /// How often changes were no longer taken because the disk failed, and how often they were again.
+    pub fn failures_and_recoveries(&self) -> (u64, u64) {
+        (self.shared.condition.failures(), self.shared.condition.recoveries())
     }
 
     /// What was committed since the open.
@@ -213,7 +258,7 @@ impl Engine {
 
     /// Sends a change to the committer and waits for its answer.
     async fn ask<T, E: From<Unavailable>>(&self, bytes: usize, op: impl FnOnce(Reply<T, E>) -> Op) -> Result<T, E> {
-        let refused = || E::from(self.shared.refusal());
+        let refused = || E::from(self.shared.condition.refusal());
         let bytes = (bytes + CHANGE_BYTES).min(MAX_WAITING_BYTES);
         let place = self.queue.reserve().await.map_err(|_| refused())?;
         let room = self.shared.room.acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX)).await;
@@ -225,13 +270,29 @@ impl Engine {
     }
 
     /// Reads from disk, on a thread that may wait for it.
-    async fn on_disk<T, E>(&self, read: impl FnOnce(&Arc<Shared>) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    async fn on_disk<T, E>(&self, read: impl FnOnce(&Opened) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Unavailable> + Send + 'static,
     {
-        let shared = self.shared.clone();
-        let reading = self.reads.spawn_blocking(move || read(&shared));
+        let opened = self.opened().await?;
+        let reading = self.reads.spawn_blocking(move || read(&opened));
         reading.await.unwrap_or_else(|_| Err(Unavailable::new("a read from disk was cut off").into()))
+    }
+
+    /// The store that is open. Waits for one that is being opened again.
+    async fn opened(&self) -> Result<Opened, Unavailable> {
+        let opened = |store| Opened { store, shared: self.shared.clone() };
+        let now = self.shared.store.borrow().clone();
+        if let Some(store) = now {
+            return Ok(opened(store));
+        }
+        let mut stores = self.shared.store.subscribe();
+        tokio::select! {
+            biased;
+            store = stores.wait_for(Option::is_some) => store.ok().and_then(|store| store.clone()).map(opened),
+            () = self.shared.clock.sleep(REOPENING) => None,
+        }
+        .ok_or_else(|| Unavailable::new("the store is being opened again; try again in a moment"))
     }
 }

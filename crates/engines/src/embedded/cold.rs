@@ -14,7 +14,7 @@ use tidewire_core::{Event, LogRef, Offset};
 /// A page from disk. One snapshot shows the head and the events as of the same commit, so that a trim or an
 /// expiry in between is seen whole or not at all.
 pub(super) fn read(store: &Store, log: LogRef, cursor: Cursor, max_bytes: usize) -> Result<Page, ReadError> {
-    let at = store.db.snapshot();
+    let at = store.snapshot();
     let state = head::find(store, &at, log)?.ok_or(ReadError::Unknown)?.stand.state;
     check(&state, cursor)?;
     if cursor.next > state.tail {

@@ -6,10 +6,12 @@
 //!                  ▲ what arrives during the sync is the next round
 //! ```
 
+use super::condition::Failure;
 use super::op::Op;
+use super::open::EndedTask;
 use super::slots::Window;
 use super::stats::CommitTiming;
-use super::{Mode, Shared, counts::Counts};
+use super::{Mode, Opened, Shared, counts::Counts};
 use fjall::PersistMode;
 use heads::Heads;
 use round::Round;
@@ -31,7 +33,7 @@ mod task;
 /// The most changes of one round: each waits for all others of its round to be decided, some 5 µs each.
 const MAX_ROUND_CHANGES: usize = 4096;
 /// A round that carries this much data is committed: some 10 ms of a disk that writes 400 MB/s.
-const MAX_ROUND_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const MAX_ROUND_BYTES: usize = 4 * 1024 * 1024;
 
 /// A change on its way to the committer.
 pub(super) struct Queued {
@@ -42,8 +44,10 @@ pub(super) struct Queued {
 
 /// The thread's state. Nothing in it is shared: what readers see is in [`Shared`], as of the last commit.
 pub(super) struct Committer {
-    shared: Arc<Shared>,
+    shared: Arc<Opened>,
     ops: mpsc::Receiver<Queued>,
+    /// Tasks whose log has ended while their record has not: finished before anything else.
+    to_finish: Vec<EndedTask>,
     heads: Heads,
     window: Window,
     counts: Counts,
@@ -53,23 +57,41 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, ops: mpsc::Receiver<Queued>, counts: Counts, hot_bytes: usize) -> Self {
-        let (heads, window) = (Heads::default(), Window::new(hot_bytes));
-        Self { shared, ops, heads, window, counts, totals: HashMap::new(), shelves: HashMap::new() }
+    pub(super) fn new(
+        shared: Arc<Opened>,
+        ops: mpsc::Receiver<Queued>,
+        counts: Counts,
+        to_finish: Vec<EndedTask>,
+    ) -> Self {
+        let (heads, window) = (Heads::default(), Window::new(shared.hot_bytes));
+        Self { shared, ops, to_finish, heads, window, counts, totals: HashMap::new(), shelves: HashMap::new() }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared.shared
     }
 
     /// Serves until it is closed or the disk fails. What is waiting then is refused, by being dropped.
-    pub(super) fn run(mut self) {
-        let mut waiting = Vec::new();
-        while self.ops.blocking_recv_many(&mut waiting, MAX_ROUND_CHANGES) > 0 {
-            if self.serve(&mut waiting).is_err() {
-                return;
+    pub(super) fn run(mut self) -> Ended {
+        for ended in std::mem::take(&mut self.to_finish) {
+            if let Err(failure) = self.finish_ended(ended) {
+                return Ended::Failed(failure, self.ops);
             }
         }
-        if let Err(failure) = self.sync_all() {
-            self.shared.refuse_from_now_on(Unavailable::new(format_args!("the last sync failed: {failure}")));
+        let mut waiting = Vec::new();
+        while self.ops.blocking_recv_many(&mut waiting, MAX_ROUND_CHANGES) > 0 {
+            let room = waiting.iter().map(|queued| queued.bytes).sum();
+            let served = self.serve(&mut waiting);
+            self.shared.room.add_permits(room);
+            if let Err(failure) = served {
+                return Ended::Failed(failure, self.ops);
+            }
+        }
+        if let Err(error) = self.sync_all() {
+            self.shared.fail_for_good(Failure::of_sync(&error, &self.shared.path).into());
         }
         self.shared.room.close();
+        Ended::Closed
     }
 
     /// Syncs everything, and says so in one more commit: without it nothing would tell damage to the last one.
@@ -83,8 +105,7 @@ impl Committer {
         batch.durability(Some(PersistMode::SyncAll)).commit()
     }
 
-    fn serve(&mut self, waiting: &mut Vec<Queued>) -> Result<(), Unavailable> {
-        let room = waiting.iter().map(|queued| queued.bytes).sum();
+    fn serve(&mut self, waiting: &mut Vec<Queued>) -> Result<(), Failure> {
         let mut round = self.begin();
         for queued in waiting.drain(..) {
             match queued.op {
@@ -100,9 +121,7 @@ impl Committer {
                 self.commit(&mut round)?;
             }
         }
-        self.commit(&mut round)?;
-        self.shared.room.add_permits(room);
-        Ok(())
+        self.commit(&mut round)
     }
 
     fn begin(&self) -> Round {
@@ -152,7 +171,7 @@ impl Committer {
     }
 
     /// Commits a round: first the disk, then the readers, then the answers. A fresh one takes its place.
-    fn commit(&mut self, round: &mut Round) -> Result<(), Unavailable> {
+    fn commit(&mut self, round: &mut Round) -> Result<(), Failure> {
         let mut round = std::mem::replace(round, self.begin());
         let shared = self.shared.clone();
         let written = match self.write(&mut round) {
@@ -161,7 +180,7 @@ impl Committer {
                 // Nothing of the round was shown. What the disk holds of it is not known, so nothing more is
                 // promised until the store is opened again. Noted before the answers are dropped: a caller
                 // whose answer is dropped asks why.
-                shared.refuse_from_now_on(failure.clone());
+                shared.condition.fail(failure.clone().into());
                 return Err(failure);
             }
         };
@@ -179,33 +198,55 @@ impl Committer {
     }
 
     /// Writes what the round changed, if anything.
-    fn write(&mut self, round: &mut Round) -> Result<Option<Written>, Unavailable> {
+    fn write(&mut self, round: &mut Round) -> Result<Option<Written>, Failure> {
         self.seal(round)?;
         if round.batch.is_empty() {
             return Ok(None);
         }
         let shared = self.shared.clone();
         let batch = std::mem::replace(&mut round.batch, shared.store.db.batch());
-        let persist = match (round.durable, shared.mode) {
-            // In the store's own buffer. It reaches the disk before anything that comes after it.
-            (false, _) => None,
-            (true, Mode::Write) => Some(PersistMode::Buffer),
-            (true, Mode::Fsync) => Some(PersistMode::SyncData),
-        };
+        // What needs no promise stays in the store's own buffer, and gets to the disk before all that comes after.
+        let persist = round.durable.then_some(PersistMode::Buffer);
+        let synced = round.durable && shared.mode == Mode::Fsync;
         let before = shared.clock.monotonic();
         if let Some(hook) = &shared.before_commit {
-            hook().map_err(|error| Unavailable::new(format_args!("a commit failed: {error}")))?;
+            hook().map_err(|error| Failure::of_write(&error, &shared.path))?;
         }
-        // The store syncs its journal before it shows the batch to anybody, itself included.
-        let committed = batch.durability(persist).commit().and_then(|()| shared.store.let_flush());
-        committed.map_err(|error| Unavailable::new(format_args!("a commit failed: {error}")))?;
+        // The write and the sync are two calls, because they fail in two ways. In between the store itself has
+        // the batch, and readers have not: see `Store::snapshot`.
+        let written = batch.durability(persist).commit();
+        written.map_err(|error| Failure::of_batch(&error, &shared.condition, &shared.path))?;
+        if synced {
+            if let Some(hook) = &shared.before_sync {
+                hook().map_err(|error| Failure::of_sync(&error, &shared.path))?;
+            }
+            shared.store.db.persist(PersistMode::SyncData).map_err(|error| self.of_sync(&error))?;
+        }
+        shared.store.let_flush().map_err(|error| Failure::of_batch(&error, &shared.condition, &shared.path))?;
+        shared.store.show();
         let disk = shared.clock.monotonic().saturating_sub(before);
-        let synced = round.durable && shared.mode == Mode::Fsync;
         if synced {
             self.counts.synced = self.counts.commits;
         }
         Ok(Some(Written { disk, synced }))
     }
+
+    /// A sync that did not succeed: the store did not get to it where its own thread had failed before.
+    fn of_sync(&self, error: &fjall::Error) -> Failure {
+        let shared = &self.shared;
+        match error {
+            fjall::Error::Poisoned => Failure::of_batch(error, &shared.condition, &shared.path),
+            other => Failure::of_sync(other, &shared.path),
+        }
+    }
+}
+
+/// How a run of the committer ended.
+pub(super) enum Ended {
+    /// It was closed.
+    Closed,
+    /// A commit failed. What callers send is still to be refused.
+    Failed(Failure, mpsc::Receiver<Queued>),
 }
 
 /// How a round was written.

@@ -14,7 +14,7 @@ use tidewire_core::port::{Directory, Expect, PutError, Record, RecordName, Remov
 impl Directory for Engine {
     async fn get(&self, name: &RecordName) -> Result<Option<Record>, Unavailable> {
         let name = name.clone();
-        self.on_disk(move |shared| Ok(record(&shared.store, &shared.store.db.snapshot(), &name)?)).await
+        self.on_disk(move |shared| Ok(record(&shared.store, &shared.store.snapshot(), &name)?)).await
     }
 
     async fn put(&self, name: RecordName, value: Bytes, expect: Expect) -> Result<u64, PutError> {
@@ -39,7 +39,7 @@ impl Directory for Engine {
     }
 
     async fn count(&self, tenant: TenantId, shelf: Shelf) -> Result<u64, Unavailable> {
-        self.on_disk(move |shared| Ok(count(&shared.store, &shared.store.db.snapshot(), tenant, shelf)?)).await
+        self.on_disk(move |shared| Ok(count(&shared.store, &shared.store.snapshot(), tenant, shelf)?)).await
     }
 }
 
@@ -67,7 +67,7 @@ fn list(
     let beginning = key::shelf(tenant, shelf);
     // The shelf's own key is that of an empty name: it comes first, and is passed over.
     let begin = Bound::Excluded(key::record(&RecordName { tenant, shelf, name: after }));
-    let at = store.db.snapshot();
+    let at = store.snapshot();
     let mut records = Vec::new();
     for entry in at.range(&store.directory, (begin, Bound::Unbounded)).take(limit) {
         let (key, value) = pair(entry)?;

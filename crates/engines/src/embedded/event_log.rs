@@ -1,9 +1,8 @@
 //! The port `EventLog`: writers go through the committer, readers do not.
 
 use super::op::Op;
-use super::{Engine, Shared, cold, head};
+use super::{Engine, Opened, cold, head};
 use async_trait::async_trait;
-use std::sync::Arc;
 use tidewire_core::port::{
     Append, AppendError, Appended, Cursor, EventLog, LogState, Page, ReadError, Unavailable, Watch,
 };
@@ -14,7 +13,7 @@ impl EventLog for Engine {
     async fn create(&self, log: LogRef) -> Result<Epoch, Unavailable> {
         // A log in memory is committed, and its epoch never changes.
         if let Some(slot) = self.shared.slots.get(log) {
-            self.shared.health()?;
+            self.shared.condition.health()?;
             return Ok(slot.state().epoch);
         }
         self.ask(0, |reply| Op::Create(log, reply)).await
@@ -56,12 +55,12 @@ fn size(append: &Append) -> usize {
     append.entries.iter().map(|entry| entry.data.len() + size_of_val(entry)).sum()
 }
 
-fn state_on_disk(shared: &Arc<Shared>, log: LogRef) -> Result<LogState, ReadError> {
-    let found = head::find(&shared.store, &shared.store.db.snapshot(), log)?.ok_or(ReadError::Unknown)?;
+fn state_on_disk(shared: &Opened, log: LogRef) -> Result<LogState, ReadError> {
+    let found = head::find(&shared.store, &shared.store.snapshot(), log)?.ok_or(ReadError::Unknown)?;
     Ok(found.sound(log)?.state)
 }
 
-fn watch_cold(shared: &Arc<Shared>, log: LogRef) -> Result<Watch, ReadError> {
+fn watch_cold(shared: &Opened, log: LogRef) -> Result<Watch, ReadError> {
     let slot = shared.slots.get_or_insert(log, state_on_disk(shared, log)?);
     let watch = slot.watch();
     // Looked up again, now that the committer finds the slot: an append between the first look and the slot

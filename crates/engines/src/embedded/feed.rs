@@ -46,7 +46,7 @@ impl Builder {
 /// Entries after a position. A damaged record is an error and not a gap: what follows it is given only to
 /// those who ask for it.
 pub(super) fn read(store: &Store, after: FeedPosition, limit: usize) -> Result<Vec<FeedEntry>, Trouble> {
-    let at = store.db.snapshot();
+    let at = store.snapshot();
     let mut found = Vec::new();
     let upto = key::feed(after.0.saturating_add(1));
     // The record that holds the next entry may begin before it.

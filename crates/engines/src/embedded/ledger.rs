@@ -13,6 +13,6 @@ impl Ledger for Engine {
     }
 
     async fn totals(&self, tenant: TenantId) -> Result<Totals, Unavailable> {
-        self.on_disk(move |shared| Ok(shared.store.totals(&shared.store.db.snapshot(), tenant)?)).await
+        self.on_disk(move |shared| Ok(shared.store.totals(&shared.store.snapshot(), tenant)?)).await
     }
 }

@@ -78,6 +78,30 @@ impl Live {
         self.input_bytes.fetch_sub(freed.unwrap_or(0), Ordering::Relaxed);
     }
 
+    /// All of them.
+    pub(super) fn refs(&self) -> Vec<TaskRef> {
+        self.read().values().map(|entry| entry.task.at()).collect()
+    }
+
+    /// Takes up what a store holds that was opened again. A lease that was given out and had not reached the disk
+    /// leaves its fence and its attempt behind: its worker may still be there, and no other lease may have them.
+    pub(super) fn restart(&self, entries: Vec<Entry>) {
+        let mut tasks = self.write();
+        let before = std::mem::take(&mut *tasks);
+        self.input_bytes.store(0, Ordering::Relaxed);
+        for mut entry in entries {
+            if let Some(known) = before.get(&entry.task.id)
+                && known.task.fence > entry.task.fence
+            {
+                entry.task.fence = known.task.fence;
+                entry.task.attempts = known.task.attempts;
+                entry.task.state = known.task.state;
+                entry.task.not_before = known.task.not_before;
+            }
+            tasks.insert(entry.task.id, Arc::new(entry));
+        }
+    }
+
     /// The newest `limit` that match.
     pub(super) fn list(&self, filter: &Filter, limit: usize) -> Vec<Task> {
         let mut found = Vec::new();

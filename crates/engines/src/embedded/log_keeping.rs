@@ -68,7 +68,7 @@ impl LogKeeping for Engine {
 
 /// Ended logs that retention no longer keeps, oldest first.
 fn find_due(store: &Store, now: Timestamp, keep: Retention, limit: usize) -> Result<Vec<Expiring>, Unavailable> {
-    let at = store.db.snapshot();
+    let at = store.snapshot();
     let mut held = Counts::read(store, &at).map_err(Unavailable::from)?.ended_bytes;
     let mut due = Vec::new();
     for entry in at.iter(&store.ended).take(limit) {
@@ -88,7 +88,7 @@ fn list(store: &Store, tenant: TenantId, after: Option<LogId>, limit: usize) -> 
         Some(log) => Bound::Excluded(key::log(LogRef { tenant, log }).to_vec()),
         None => Bound::Included(key::tenant(tenant).to_vec()),
     };
-    let at = store.db.snapshot();
+    let at = store.snapshot();
     let mut logs = Vec::new();
     for entry in at.range(&store.logs, (begin, Bound::Unbounded)).take(limit) {
         match key::parse_log(&entry.key()?) {

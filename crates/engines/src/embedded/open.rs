@@ -5,10 +5,10 @@ use super::counts::Counts;
 use super::lock::Lock;
 use super::record::Reader;
 use super::store::{Store, Trouble, pair, parse_task};
-use super::{Config, Engine, Shared, format, head, key, live, names, prepare, seal};
+use super::{Config, Engine, Opened, Shared, format, head, key, live, names, prepare, seal};
 use bytes::Bytes;
 use fjall::{PersistMode, Readable, Snapshot};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{Clock, Unavailable};
@@ -93,34 +93,22 @@ impl Engine {
         let path = config.path.clone();
         std::fs::create_dir_all(&path).map_err(|error| OpenError::Io { path: path.clone(), error })?;
         let lock = Lock::acquire(&path)?;
-        prepare::prepare(&path)?;
-        let failed = |error: fjall::Error| OpenError::Store { path: path.clone(), reason: error.to_string() };
-        let (db, meta) = Store::open_meta(&path, config.cache_bytes).map_err(failed)?;
-        let format = format::settle(&db, &meta).map_err(|error| error.into_open_error(failed))?;
-        // What a killed process had written and not synced is about to be shown to readers.
-        db.persist(PersistMode::SyncAll).map_err(failed)?;
-        let store = Store::open(db, meta, lock).map_err(failed)?;
-        names::sync(&path).map_err(|error| OpenError::Io { path: path.clone(), error })?;
-        let troubled = |trouble: Trouble| match trouble {
-            Trouble::Damaged { what, .. } => OpenError::Damaged { what },
-            Trouble::Disk(error) => failed(error),
-        };
-        let at = store.db.snapshot();
-        let counts = Counts::read(&store, &at).map_err(troubled)?;
-        let found = find_live(&store, &at).map_err(troubled)?;
-        drop(at);
-
+        let Loaded { store, format, counts, found } = load(&path, config.cache_bytes)?;
         let mut recovered = Recovered { format: format::CURRENT, damaged: found.damaged, ..Recovered::default() };
         if let format::Found::Older(older) = format {
             recovered.upgraded_from = Some(older);
         }
-        let (hot_bytes, shared) = (config.hot_bytes, Arc::new(Shared::new(store, config, clock)));
+        let store = Arc::new(store);
+        let shared = Arc::new(Shared::new(store.clone(), lock, config, clock));
         shared.live.show(found.entries.into_iter());
         let (queue, ops) = Shared::queue();
-        let mut committer = Committer::new(shared.clone(), ops, counts, hot_bytes);
-        for (task, at, ending) in found.ended {
-            let finished = committer.finish_ended(task, at, ending);
-            finished.map_err(|Unavailable { reason }| OpenError::Store { path: path.clone(), reason })?;
+        let opened = Arc::new(Opened { store, shared: shared.clone() });
+        let mut committer = Committer::new(opened, ops, counts, Vec::new());
+        for ended in found.ended {
+            committer.finish_ended(ended).map_err(|failure| {
+                let Unavailable { reason } = failure.into();
+                OpenError::Store { path: path.clone(), reason }
+            })?;
             recovered.tasks_finished += 1;
         }
         recovered.logs_live = counts.logs_live;
@@ -132,12 +120,43 @@ impl Engine {
     }
 }
 
+/// A task whose log has ended, and how.
+pub(super) type EndedTask = (TaskRef, Timestamp, Ending);
+
+/// A store that is open, and what is needed to go on with it.
+pub(super) struct Loaded {
+    pub(super) store: Store,
+    pub(super) format: format::Found,
+    pub(super) counts: Counts,
+    pub(super) found: Found,
+}
+
+/// Opens the store in a data directory that this process has locked.
+pub(super) fn load(path: &Path, cache_bytes: u64) -> Result<Loaded, OpenError> {
+    let failed = |error: fjall::Error| OpenError::Store { path: path.to_owned(), reason: error.to_string() };
+    prepare::prepare(path)?;
+    let (db, meta) = Store::open_meta(path, cache_bytes).map_err(failed)?;
+    let format = format::settle(&db, &meta).map_err(|error| error.into_open_error(failed))?;
+    // What a killed process had written and not synced is about to be shown to readers.
+    db.persist(PersistMode::SyncAll).map_err(failed)?;
+    let store = Store::open(db, meta).map_err(failed)?;
+    names::sync(path).map_err(|error| OpenError::Io { path: path.to_owned(), error })?;
+    let troubled = |trouble: Trouble| match trouble {
+        Trouble::Damaged { what, .. } => OpenError::Damaged { what },
+        Trouble::Disk(error) => failed(error),
+    };
+    let at = store.snapshot();
+    let counts = Counts::read(&store, &at).map_err(troubled)?;
+    let found = find_live(&store, &at).map_err(troubled)?;
+    Ok(Loaded { store, format, counts, found })
+}
+
+/// What the last run left.
 #[derive(Default)]
-struct Found {
-    entries: Vec<live::Entry>,
-    /// Tasks whose log has ended, and how.
-    ended: Vec<(TaskRef, Timestamp, Ending)>,
-    damaged: Vec<String>,
+pub(super) struct Found {
+    pub(super) entries: Vec<live::Entry>,
+    pub(super) ended: Vec<EndedTask>,
+    pub(super) damaged: Vec<String>,
 }
 
 /// Every task that has not ended, its lease void: the worker that held it went with the last run.

@@ -70,6 +70,13 @@ impl Slot {
         }
     }
 
+    /// Takes up the state of a store that was opened again; its records are read from there.
+    pub(super) fn restart(&self, state: LogState) {
+        let mut held = self.held();
+        held.forget_all();
+        held.stand(state);
+    }
+
     /// A page, if what the cursor wants is in memory. `None` sends the reader to the disk, which alone may say
     /// that a cursor is past the tail: it can be ahead of this by a moment.
     pub(super) fn read(&self, cursor: Cursor, max_bytes: usize) -> Result<Option<Page>, ReadError> {
@@ -217,6 +224,16 @@ impl Slots {
         if shard.slots.get(&log).is_some_and(|slot| Arc::strong_count(slot) == 1 && slot.is_idle()) {
             shard.slots.remove(&log);
         }
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<(LogRef, Arc<Slot>)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            all.extend(shard.slots.iter().map(|(log, slot)| (*log, slot.clone())));
+        }
+        all
     }
 
     /// Lets go of all: whoever watches a log is told that no more will come.

@@ -1,10 +1,10 @@
 //! The store on disk: its keyspaces, and every stored value read with its checksum checked.
 
-use super::lock::Lock;
 use super::{key, seal, varint};
 use bytes::Bytes;
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, config};
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 use tidewire_core::port::{ReadError, Totals, Unavailable};
 use tidewire_core::{LogRef, Offset, Task, TaskRef, TenantId, Timestamp, Usage};
@@ -95,8 +95,8 @@ pub(super) struct Store {
     pub(super) feed: Keyspace,
     /// The format, and counts.
     pub(super) meta: Keyspace,
-    // Last, so that it is let go of after the database has closed its files.
-    _lock: Lock,
+    /// What readers see: the store as of the last commit that was confirmed as it had to be.
+    shown: RwLock<Snapshot>,
 }
 
 impl Store {
@@ -113,8 +113,9 @@ impl Store {
         Ok((db, meta))
     }
 
-    pub(super) fn open(db: Database, meta: Keyspace, lock: Lock) -> fjall::Result<Self> {
+    pub(super) fn open(db: Database, meta: Keyspace) -> fjall::Result<Self> {
         Ok(Self {
+            shown: RwLock::new(db.snapshot()),
             events: db.keyspace("events", events)?,
             logs: db.keyspace("logs", small)?,
             producers: db.keyspace("producers", small)?,
@@ -129,8 +130,20 @@ impl Store {
             feed: db.keyspace("feed", small)?,
             meta,
             db,
-            _lock: lock,
         })
+    }
+
+    /// The store as readers may see it. The database's own snapshot can be ahead of it, by a commit that waits
+    /// for its sync.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows to readers all that is committed.
+    pub(super) fn show(&self) {
+        let now = self.db.snapshot();
+        let before = std::mem::replace(&mut *self.shown.write().unwrap_or_else(PoisonError::into_inner), now);
+        drop(before);
     }
 
     /// Waits while too much is not flushed: then the disk takes less than the writers bring.

@@ -1,7 +1,7 @@
 //! Listing tasks: live ones from memory, ended ones from disk, merged newest first.
 
 use super::store::{Store, Trouble, pair, parse_task};
-use super::{Shared, key, seal};
+use super::{Opened, key, seal};
 use fjall::{Iter, Readable, Snapshot};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,7 +13,7 @@ use tidewire_core::{State, Task, TaskId, TaskRef, TenantId};
 const MAX_LOOKED_AT: usize = 10_000;
 
 /// A page, without inputs.
-pub(super) fn page(shared: &Shared, filter: &Filter) -> Result<TaskPage, Trouble> {
+pub(super) fn page(shared: &Opened, filter: &Filter) -> Result<TaskPage, Trouble> {
     // Live ones first: a task that ends in between is then found twice and not never.
     let mut tasks = shared.live.list(filter, filter.limit.saturating_add(1));
     let mut looked_upto = None;
@@ -47,7 +47,7 @@ struct Ended {
 
 impl Ended {
     fn new(store: &Store, filter: &Filter) -> Self {
-        let at = store.db.snapshot();
+        let at = store.snapshot();
         let tenants = match filter.tenant {
             Some(tenant) => vec![tenant],
             None => tenants(store, &at),

@@ -2,10 +2,9 @@
 //! they are not in memory.
 
 use super::op::{Op, Submit, Taken};
-use super::{Engine, Shared, key, seal, task_list};
+use super::{Engine, Opened, key, seal, task_list};
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::sync::Arc;
 use tidewire_core::port::{
     Filter, LeaseError, Leasing, Release, Renewal, SubmitError, Submitted, TaskPage, TaskStore, Unavailable,
     UpdateError,
@@ -25,7 +24,8 @@ impl TaskStore for Engine {
         let at = task.at();
         let input = std::mem::take(&mut task.spec.input);
         let stored_input = seal::seal(&key::task(at), &[&input]);
-        let input_is_stored = input.len() > MAX_INPUT_IN_COMMIT_BYTES;
+        // Where there is no room for new work, only a task that is known can be answered for: nothing is stored.
+        let input_is_stored = input.len() > MAX_INPUT_IN_COMMIT_BYTES && self.shared.room_for_work().is_ok();
         if input_is_stored {
             self.store_input(at, stored_input.clone()).await?;
         }
@@ -42,7 +42,7 @@ impl TaskStore for Engine {
             return self.with_input(taken).await.map(Some);
         }
         self.on_disk(move |shared| {
-            let at = shared.store.db.snapshot();
+            let at = shared.store.snapshot();
             let Some(mut found) = shared.store.task(&at, task)? else { return Ok(None) };
             found.spec.input = shared.store.input(&at, task)?;
             Ok(Some(found))
@@ -84,9 +84,12 @@ impl Engine {
     /// Puts a large input into the store. The journal is in order, so that the sync of the commit that makes
     /// its task makes it durable too.
     async fn store_input(&self, task: TaskRef, input: Bytes) -> Result<(), Unavailable> {
-        self.shared.health()?;
-        let insert = move |shared: &Shared| shared.store.inputs.insert(key::task(task), input);
-        self.on_disk(move |shared| insert(shared).map_err(Unavailable::new)).await
+        self.shared.condition.health()?;
+        self.on_disk(move |shared| {
+            let inserted = shared.store.inputs.insert(key::task(task), input);
+            inserted.map_err(|error| shared.condition.note_beside(&error, &shared.path))
+        })
+        .await
     }
 
     /// The record with its input.
@@ -96,7 +99,7 @@ impl Engine {
             input
         } else {
             let at = task.at();
-            let read = move |shared: &Arc<Shared>| shared.store.input(&shared.store.db.snapshot(), at);
+            let read = move |shared: &Opened| shared.store.input(&shared.store.snapshot(), at);
             self.on_disk(move |shared| read(shared).map_err(Unavailable::from)).await?
         };
         Ok(task)

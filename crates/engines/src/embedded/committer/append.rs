@@ -3,9 +3,11 @@
 use super::Committer;
 use super::heads::Writing;
 use super::round::{Round, Touched};
+use crate::embedded::condition::Failure;
+use crate::embedded::open::EndedTask;
 use crate::embedded::store::Trouble;
 use tidewire_core::port::{Append, AppendError, Appended, Unavailable, Writer};
-use tidewire_core::{Ending, Entry, Epoch, Kind, LogRef, TaskRef, Timestamp};
+use tidewire_core::{Ending, Entry, Epoch, Kind, LogRef, TaskRef};
 
 impl From<Trouble> for AppendError {
     fn from(trouble: Trouble) -> Self {
@@ -100,12 +102,7 @@ impl Committer {
 
     /// Finishes a task whose log has ended while its record has not: before the thread runs, from what an
     /// open found.
-    pub(in crate::embedded) fn finish_ended(
-        &mut self,
-        task: TaskRef,
-        at: Timestamp,
-        ending: Ending,
-    ) -> Result<(), Unavailable> {
+    pub(in crate::embedded) fn finish_ended(&mut self, (task, at, ending): EndedTask) -> Result<(), Failure> {
         let mut round = self.begin();
         self.settle(&mut round, task, at, ending.usage)?;
         self.finish_record(&mut round, task, at, ending);

@@ -52,7 +52,8 @@ impl Committer {
             }
             return Ok(known);
         }
-        if let Err(refused) = self.take_into_family(round, &task) {
+        let room = self.shared.room_for_work().map_err(SubmitError::from);
+        if let Err(refused) = room.and_then(|()| self.take_into_family(round, &task)) {
             if input_is_stored {
                 round.batch.remove(&self.shared.store.inputs, key::task(at));
             }
