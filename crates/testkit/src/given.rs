@@ -134,3 +134,8 @@ pub(crate) fn assert_dense(events: &[Event], from: u64) {
 pub(crate) fn said(events: &[Event]) -> Vec<String> {
     events.iter().map(|event| String::from_utf8_lossy(&event.data).into_owned()).collect()
 }
+
+/// What trimmed events amounted to.
+pub(crate) fn snapshot() -> Entry {
+    Entry::new(NOW, Kind::Snapshot, r#"{"text":"so far"}"#)
+}

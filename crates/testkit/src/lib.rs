@@ -36,6 +36,7 @@ pub mod dispatch;
 pub mod event_log;
 pub mod ledger;
 pub mod log_keeping;
+pub mod model;
 pub mod proxy;
 pub mod random;
 pub mod task_store;

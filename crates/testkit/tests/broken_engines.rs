@@ -16,6 +16,7 @@ use tidewire_core::task::Lease;
 use tidewire_core::{Ending, Entry, Epoch, LogId, LogRef, Offset, Task, TaskRef, TenantId, Timestamp};
 use tidewire_engines::memory;
 use tidewire_testkit::clock::HandClock;
+use tidewire_testkit::model::{self, Engines, Subject};
 use tidewire_testkit::{Failure, Harness, commit_point, directory, event_log, ledger, log_keeping, task_store};
 use tokio::sync::{Mutex, watch};
 
@@ -386,4 +387,48 @@ async fn other_broken_engines_fail_the_check_that_names_their_fault() {
     assert_names(&failures, fault, "a_counter_by_compare_and_set_loses_nothing");
     let fault = Fault::GivesAVersionAgain;
     assert_names(&directory::failures(&Crashing(fault)).await, fault, "a_version_never_comes_again");
+}
+
+/// The faults that show without a crash, by number.
+const AGAINST_THE_MODEL: [Fault; 9] = [
+    Fault::KeepsNothingOfAnAppend,
+    Fault::AcceptsAnOldFence,
+    Fault::SkipsAnOffset,
+    Fault::ShowsLogsToStrangers,
+    Fault::WakesNobody,
+    Fault::ForgetsALease,
+    Fault::ForgetsIdempotencyKeys,
+    Fault::PutsWhateverIsExpected,
+    Fault::GivesAVersionAgain,
+];
+
+/// An engine with one of these faults; past the last one, an honest engine.
+struct Broken<const FAULT: usize>;
+
+impl<const FAULT: usize> Subject for Broken<FAULT> {
+    async fn open() -> (Self, Engines) {
+        let fault = AGAINST_THE_MODEL.get(FAULT).copied().unwrap_or(Fault::Nothing);
+        let engine = Arc::new(Crashing(fault).open().await);
+        let (logs, keeping, tasks) = (engine.clone(), engine.clone(), engine.clone());
+        (Self, Engines { logs, keeping, tasks, ledger: engine.clone(), directory: engine })
+    }
+}
+
+#[test]
+fn a_broken_engine_differs_from_the_model_and_an_honest_one_does_not() {
+    let found = [
+        model::difference::<Broken<0>>(100, 1),
+        model::difference::<Broken<1>>(100, 1),
+        model::difference::<Broken<2>>(100, 1),
+        model::difference::<Broken<3>>(100, 1),
+        model::difference::<Broken<4>>(100, 1),
+        model::difference::<Broken<5>>(100, 1),
+        model::difference::<Broken<6>>(100, 1),
+        model::difference::<Broken<7>>(100, 1),
+        model::difference::<Broken<8>>(100, 1),
+    ];
+    for (fault, found) in AGAINST_THE_MODEL.iter().zip(found) {
+        assert!(found.is_some(), "{fault:?} goes unseen");
+    }
+    assert_eq!(model::difference::<Broken<9>>(100, 1), None);
 }

@@ -27,7 +27,8 @@ pub trait LogKeeping: Send + Sync {
     /// Deletes a shared log. One that is not there is removed already.
     async fn remove(&self, log: LogRef) -> Result<(), RemoveError>;
 
-    /// Blanks the data of every event, and keeps their offsets: a person's right to be forgotten.
+    /// Blanks the data of every event, and keeps their offsets: a person's right to be forgotten. An engine that also
+    /// keeps tasks blanks what was asked for too.
     /// An `end` event keeps its data, which is usage and holds no text.
     async fn erase(&self, log: LogRef) -> Result<(), TrimError>;
 

@@ -42,11 +42,14 @@ impl LogKeeping for Engine {
         Ok(expired)
     }
 
-    async fn erase(&self, log: LogRef) -> Result<(), TrimError> {
-        let log = self.logs.get(log).ok_or(TrimError::Unknown)?;
+    async fn erase(&self, at: LogRef) -> Result<(), TrimError> {
+        let log = self.logs.get(at).ok_or(TrimError::Unknown)?;
         let mut log = lock(&log);
         let freed = log.erase()?;
         self.room.give_back(freed);
+        if let Some(task) = at.log.task() {
+            self.room.give_back(self.tasks.forget_input(TaskRef { tenant: at.tenant, task }));
+        }
         if log.expires() {
             lock(&self.ended).data_bytes -= freed as u64;
         }

@@ -126,6 +126,12 @@ impl Tasks {
         Some(first)
     }
 
+    /// Forgets what was asked for. Gives back how many bytes that was.
+    pub(super) fn forget_input(&self, task: TaskRef) -> usize {
+        let forget = |record: &mut Task| std::mem::take(&mut record.spec.input).len();
+        self.change(task, forget).unwrap_or(0)
+    }
+
     /// Forgets the task if it has ended. Gives back what it was charged.
     pub(super) fn remove_ended(&self, task: TaskRef) -> usize {
         let record = {
