@@ -119,6 +119,8 @@ async fn a_counter_by_compare_and_set_loses_nothing<H: Harness<Engine: Directory
             while counted < EACH {
                 let (count, version) = found(&*engine, "count").await.unwrap();
                 let next = (count.parse::<u64>().unwrap() + 1).to_string();
+                // Here another one gets in, also where one thread runs them all.
+                tokio::task::yield_now().await;
                 match engine.put(name("count"), value(&next), Expect::Version(version)).await {
                     Ok(_) => counted += 1,
                     Err(error) => assert!(matches!(error, PutError::Conflict { .. }), "{error}"),
