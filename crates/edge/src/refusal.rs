@@ -57,7 +57,8 @@ impl IntoResponse for Refusal {
 
 impl From<Unavailable> for Refusal {
     fn from(error: Unavailable) -> Self {
-        let message = format!("nothing was taken: {}", error.reason);
+        // After a failed commit it can be in the store all the same: only the acknowledgement is sure to be missing.
+        let message = format!("not acknowledged: {}", error.reason);
         Self::new(Code::Unavailable, message).retry_after(UNAVAILABLE_RETRY)
     }
 }

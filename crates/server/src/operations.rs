@@ -53,6 +53,9 @@ async fn metrics(State(operations): State<Arc<Operations>>) -> Response {
         running: operations.running.count(),
         transient_bytes,
         transient_bound_bytes,
+        takes_changes: operations.engines.health().is_ok(),
+        data_free_bytes: operations.engines.data_free_bytes().unwrap_or_default(),
+        disk_failures_and_recoveries: operations.engines.disk_failures_and_recoveries(),
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], operations.metrics.text(&levels)).into_response()

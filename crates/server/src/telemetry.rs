@@ -29,6 +29,10 @@ pub(crate) struct Metrics {
     connections: Gauge,
     memory_bytes: Gauge,
     memory_bound_bytes: Gauge,
+    takes_changes: Gauge,
+    data_free_bytes: Gauge,
+    disk_failures: Counter,
+    disk_recoveries: Counter,
 }
 
 impl Metrics {
@@ -54,6 +58,8 @@ impl Metrics {
         let output_tokens = count("output_tokens", "Output tokens of tasks that ended");
         let retries = count("retries", "Attempts that failed and were followed by another");
         let queue_full = count("queue_full", "Submits refused because too many tasks wait");
+        let disk_failures = count("disk_failures", "Times the engine stopped taking changes because its disk failed");
+        let disk_recoveries = count("disk_recoveries", "Times it took them again by itself");
         let mut level = |name: &str, help: &str| {
             let gauge: Gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -64,6 +70,8 @@ impl Metrics {
         let connections = level("connections", "Open connections");
         let memory_bytes = level("transient_bytes", "Memory that transient tasks and logs take");
         let memory_bound_bytes = level("transient_bound_bytes", "Memory that they may take");
+        let takes_changes = level("takes_changes", "1 while new work is taken, as /readyz says");
+        let data_free_bytes = level("data_free_bytes", "What the disk of the data directory has free");
         Self {
             registry: Mutex::new(registry),
             ack,
@@ -80,6 +88,10 @@ impl Metrics {
             connections,
             memory_bytes,
             memory_bound_bytes,
+            takes_changes,
+            data_free_bytes,
+            disk_failures,
+            disk_recoveries,
         }
     }
 
@@ -98,6 +110,11 @@ impl Metrics {
         self.running.set(gauge(levels.running));
         self.memory_bytes.set(gauge(levels.transient_bytes));
         self.memory_bound_bytes.set(gauge(levels.transient_bound_bytes));
+        self.takes_changes.set(i64::from(levels.takes_changes));
+        self.data_free_bytes.set(i64::try_from(levels.data_free_bytes).unwrap_or(i64::MAX));
+        let (failures, recoveries) = levels.disk_failures_and_recoveries;
+        self.disk_failures.inc_by(failures.saturating_sub(self.disk_failures.get()));
+        self.disk_recoveries.inc_by(recoveries.saturating_sub(self.disk_recoveries.get()));
         let mut out = String::new();
         let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Writing to a string can't fail.
@@ -112,6 +129,10 @@ pub(crate) struct Levels {
     pub(crate) running: usize,
     pub(crate) transient_bytes: usize,
     pub(crate) transient_bound_bytes: usize,
+    pub(crate) takes_changes: bool,
+    /// 0 where there is no data directory.
+    pub(crate) data_free_bytes: u64,
+    pub(crate) disk_failures_and_recoveries: (u64, u64),
 }
 
 impl Meter for Metrics {

@@ -44,9 +44,12 @@ pub(crate) async fn reap(worker: Arc<Worker>, end: CancellationToken) {
             Some(()) = stops.next() => {}
             () = &mut tick => {
                 sweeps = sweeps.wrapping_add(1);
-                readmit_lapsed(&worker).await;
-                if sweeps.is_multiple_of(SWEEPS_PER_INSPECTION) {
-                    inspect(&worker).await;
+                // An engine that takes no changes gives no lease either: what waits is put in line once it does.
+                if worker.tasks.renew(&[], worker.clock.now()).await.is_ok() {
+                    readmit_lapsed(&worker).await;
+                    if sweeps.is_multiple_of(SWEEPS_PER_INSPECTION) {
+                        inspect(&worker).await;
+                    }
                 }
                 tick = worker.clock.sleep(SWEEP);
             }

@@ -48,7 +48,7 @@ impl Space {
         }
         let (at, keep) = (self.directory.display(), self.keep_free_bytes / 1_000_000);
         Err(Unavailable::new(format_args!(
-            "the disk under {at} has {} MB free, and new tasks are taken while it has {keep} MB (`data_free_bytes`): free \
+            "the disk under {at} has {} MB free, and new tasks are taken while it has {keep} MB (`limits.data_free_bytes`): free \
              some space; running tasks go on",
             free / 1_000_000
         )))

@@ -29,6 +29,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("limits.body_bytes", "1048576", "largest request body and WebSocket frame, in bytes"),
     setting("limits.follows_per_connection", "256", "logs that one WebSocket connection follows"),
     setting("limits.connections", "20000", "connections at once; further ones wait in the system's backlog"),
+    setting(
+        "limits.data_free_bytes",
+        "268435456",
+        "new tasks are refused while the disk of `data` has fewer bytes free; running ones go on; 0 switches it off",
+    ),
     setting("queue.waiting", "100000", "tasks that wait, in all; one more is refused with `queue_full`"),
     setting("queue.waiting_per_tenant", "100000", "tasks of one tenant that wait"),
     setting("queue.running", "100000", "tasks that run, in all; the slots of each deployment bound them too"),

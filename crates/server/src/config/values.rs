@@ -52,6 +52,7 @@ pub(crate) struct Limits {
     pub(crate) body_bytes: usize,
     pub(crate) follows_per_connection: usize,
     pub(crate) connections: usize,
+    pub(crate) data_free_bytes: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -182,7 +183,12 @@ impl Default for Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body_bytes: 1024 * 1024, follows_per_connection: 256, connections: 20_000 }
+        Self {
+            body_bytes: 1024 * 1024,
+            follows_per_connection: 256,
+            connections: 20_000,
+            data_free_bytes: 256 * 1024 * 1024,
+        }
     }
 }
 

@@ -25,8 +25,8 @@ pub(crate) struct Engines {
 
 #[derive(Clone)]
 enum Durable {
-    Embedded(Arc<embedded::Engine>, Durability),
-    Memory(Arc<memory::Engine>),
+    Embedded(Arc<embedded::Engine>, Durability, Arc<ByDurability<embedded::Engine, memory::Engine>>),
+    Memory(Arc<memory::Engine>, Arc<ByDurability<memory::Engine, memory::Engine>>),
 }
 
 /// Why the engine can't be opened.
@@ -53,9 +53,15 @@ impl Engines {
         let durable = match config.engine {
             EngineKind::Memory => {
                 let bytes = usize::try_from(config.retention.bytes).unwrap_or(usize::MAX);
-                Durable::Memory(Arc::new(memory::Engine::new(memory::Bounds { bytes }, clock.clone())))
+                let engine = Arc::new(memory::Engine::new(memory::Bounds { bytes }, clock.clone()));
+                let both = Arc::new(ByDurability::new(engine.clone(), transient.clone(), clock.clone()));
+                Durable::Memory(engine, both)
             }
-            EngineKind::Embedded => open_embedded(config, &clock, metrics)?,
+            EngineKind::Embedded => {
+                let engine = Arc::new(open_embedded(config, &clock, metrics)?);
+                let both = Arc::new(ByDurability::new(engine.clone(), transient.clone(), clock.clone()));
+                Durable::Embedded(engine, config.durability, both)
+            }
         };
         let keep = Retention {
             age: Duration::from_secs(config.retention.age_hours.saturating_mul(3600)),
@@ -72,44 +78,40 @@ impl Engines {
     /// All logs.
     pub(crate) fn logs(&self) -> Arc<dyn EventLog> {
         match &self.durable {
-            Durable::Embedded(engine, _) => Arc::new(self.beside(engine)),
-            Durable::Memory(engine) => Arc::new(self.beside(engine)),
+            Durable::Embedded(_, _, both) => both.clone(),
+            Durable::Memory(_, both) => both.clone(),
         }
     }
 
     /// All tasks.
     pub(crate) fn tasks(&self) -> Arc<dyn TaskStore> {
         match &self.durable {
-            Durable::Embedded(engine, _) => Arc::new(self.beside(engine)),
-            Durable::Memory(engine) => Arc::new(self.beside(engine)),
+            Durable::Embedded(_, _, both) => both.clone(),
+            Durable::Memory(_, both) => both.clone(),
         }
-    }
-
-    fn beside<D>(&self, durable: &Arc<D>) -> ByDurability<D, memory::Engine> {
-        ByDurability::new(durable.clone(), self.transient.clone(), self.clock.clone())
     }
 
     /// Named records. They are durable, also those that name transient things.
     pub(crate) fn directory(&self) -> Arc<dyn Directory> {
         match &self.durable {
-            Durable::Embedded(engine, _) => engine.clone(),
-            Durable::Memory(engine) => engine.clone(),
+            Durable::Embedded(engine, ..) => engine.clone(),
+            Durable::Memory(engine, _) => engine.clone(),
         }
     }
 
     /// What becomes of logs.
     pub(crate) fn keeping(&self) -> Arc<dyn LogKeeping> {
         match &self.durable {
-            Durable::Embedded(engine, _) => Arc::new(self.beside(engine)),
-            Durable::Memory(engine) => Arc::new(self.beside(engine)),
+            Durable::Embedded(_, _, both) => both.clone(),
+            Durable::Memory(_, both) => both.clone(),
         }
     }
 
     /// Where all is settled.
     pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
         match &self.durable {
-            Durable::Embedded(engine, _) => engine.clone(),
-            Durable::Memory(engine) => engine.clone(),
+            Durable::Embedded(engine, ..) => engine.clone(),
+            Durable::Memory(engine, _) => engine.clone(),
         }
     }
 
@@ -131,23 +133,39 @@ impl Engines {
     /// Whether changes are taken.
     pub(crate) fn health(&self) -> Result<(), Unavailable> {
         match &self.durable {
-            Durable::Embedded(engine, _) => engine.health(),
-            Durable::Memory(_) => Ok(()),
+            Durable::Embedded(engine, ..) => engine.health(),
+            Durable::Memory(..) => Ok(()),
+        }
+    }
+
+    /// What the disk of the data directory has free.
+    pub(crate) fn data_free_bytes(&self) -> Option<u64> {
+        match &self.durable {
+            Durable::Embedded(engine, ..) => engine.free_bytes(),
+            Durable::Memory(..) => None,
+        }
+    }
+
+    /// How often the disk failed, and how often the engine went on by itself.
+    pub(crate) fn disk_failures_and_recoveries(&self) -> (u64, u64) {
+        match &self.durable {
+            Durable::Embedded(engine, ..) => engine.failures_and_recoveries(),
+            Durable::Memory(..) => (0, 0),
         }
     }
 
     pub(crate) fn name(&self) -> &'static str {
         match &self.durable {
             Durable::Embedded(..) => "embedded",
-            Durable::Memory(_) => "memory",
+            Durable::Memory(..) => "memory",
         }
     }
 
     /// What an ack survives, as `/readyz` says it.
     pub(crate) fn durability(&self) -> &'static str {
         match &self.durable {
-            Durable::Embedded(_, durability) => durability.name(),
-            Durable::Memory(_) => "none",
+            Durable::Embedded(_, durability, _) => durability.name(),
+            Durable::Memory(..) => "none",
         }
     }
 
@@ -156,8 +174,8 @@ impl Engines {
         let now = self.clock.now();
         let transient = self.transient.expire(now, self.keep_transient, EXPIRE_AT_ONCE).await?;
         let durable: &dyn LogKeeping = match &self.durable {
-            Durable::Embedded(engine, _) => &**engine,
-            Durable::Memory(engine) => &**engine,
+            Durable::Embedded(engine, ..) => &**engine,
+            Durable::Memory(engine, _) => &**engine,
         };
         let durable: Expired = durable.expire(now, self.keep, EXPIRE_AT_ONCE).await?;
         if durable.logs > 0 {
@@ -168,13 +186,17 @@ impl Engines {
 
     /// Commits what was sent, and closes the store.
     pub(crate) async fn shutdown(&self) {
-        if let Durable::Embedded(engine, _) = &self.durable {
+        if let Durable::Embedded(engine, ..) = &self.durable {
             engine.shutdown().await;
         }
     }
 }
 
-fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Durable, OpenError> {
+fn open_embedded(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<embedded::Engine, OpenError> {
     std::fs::create_dir_all(&config.data)
         .map_err(|source| OpenError::Directory { path: config.data.display().to_string(), source })?;
     let metrics = metrics.clone();
@@ -183,6 +205,7 @@ fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>
             Durability::Fsync => embedded::Mode::Fsync,
             Durability::Write => embedded::Mode::Write,
         },
+        data_free_bytes: config.limits.data_free_bytes,
         hot_bytes: usize::try_from(config.retention.hot_bytes).unwrap_or(usize::MAX),
         on_commit: Some(Arc::new(move |timing| metrics.committed(timing.whole, timing.synced.then_some(timing.disk)))),
         ..embedded::Config::new(&config.data)
@@ -208,5 +231,5 @@ fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>
     for damaged in &found.damaged {
         tracing::error!(damaged, "a stored record fails its checksum; it is not served");
     }
-    Ok(Durable::Embedded(Arc::new(engine), config.durability))
+    Ok(engine)
 }
