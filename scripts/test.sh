@@ -25,6 +25,10 @@ cargo test --release --locked --quiet -p tidewire-backends --features local,inde
 
 scripted='[built_in]
 enabled = false
+[limits]
+long_poll_ms = 1000
+[access]
+origins = ["https://example.com"]
 [[deployment]]
 name = "scripted"
 backend = "scripted"
@@ -33,6 +37,8 @@ slots = 24'
 say "the official OpenAI clients, on the scripted backend"
 serve_for_tests "$scripted"
 tests/openai/run.sh "$url" scripted
+say "the conformance tests of Durable Streams"
+tests/durable-streams/run.sh "$url" 1000
 say "the chat page in a browser"
 tests/browser/run.sh "$url"
 end_server

@@ -14,9 +14,10 @@ mod submit;
 mod transport;
 
 pub use listen::{Listener, listen};
-pub use transport::router;
+pub use transport::{Streams, router, sweep_streams};
 
 use std::sync::Arc;
+use std::time::Duration;
 use tidewire_core::Catalog;
 use tidewire_core::port::{Bus, Clock, Directory, EventLog, LogKeeping, Meter, TaskStore};
 use tidewire_core::queue::Queue;
@@ -43,6 +44,8 @@ pub struct Edge {
     pub meter: Arc<dyn Meter>,
     /// Which models there are.
     pub catalog: Arc<Catalog>,
+    /// What is known of streams in this process alone.
+    pub streams: Streams,
     /// How much a client may ask for.
     pub limits: Limits,
     /// Who may ask.
@@ -62,12 +65,22 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Logs that one connection follows.
     pub follows_per_connection: usize,
+    /// Streams of one tenant.
+    pub streams: usize,
+    /// How long a long poll of a stream waits.
+    pub long_poll: Duration,
 }
 
 impl Default for Limits {
-    /// 1 MiB holds a prompt of 250,000 tokens; 256 logs are more than any screen shows.
+    /// 1 MiB holds a prompt of 250,000 tokens; 256 logs are more than any screen shows; 100,000 streams are
+    /// looked through for expired ones in nine minutes; 30 s are under the usual time-out of proxies.
     fn default() -> Self {
-        Self { body_bytes: 1024 * 1024, follows_per_connection: 256 }
+        Self {
+            body_bytes: 1024 * 1024,
+            follows_per_connection: 256,
+            streams: 100_000,
+            long_poll: Duration::from_secs(30),
+        }
     }
 }
 

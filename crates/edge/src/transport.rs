@@ -2,6 +2,7 @@
 
 mod body;
 mod dead_letters;
+mod durable_streams;
 mod events;
 mod guard;
 mod openai;
@@ -9,6 +10,8 @@ mod page;
 mod tasks;
 mod view;
 mod websocket;
+
+pub use durable_streams::{Streams, sweep as sweep_streams};
 
 use crate::Edge;
 use crate::refusal::Refusal;
@@ -35,6 +38,7 @@ pub fn router(edge: Arc<Edge>, operations: Router) -> Router {
         .route("/v1/tasks/{id}/retry", post(tasks::retry))
         .route("/v1/dead-letters", get(tasks::dead_letters))
         .route("/v1/dead-letters/retry", post(dead_letters::retry))
+        .route("/v1/stream/{*path}", durable_streams::methods())
         .route("/v1/ws", get(websocket::upgrade))
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/models", get(openai::models))

@@ -37,6 +37,16 @@ codes! {
     NoModel = "no_model", 400;
     UnknownTask = "unknown_task", 404;
     UnknownLog = "unknown_log", 404;
+    UnknownStream = "unknown_stream", 404;
+    StreamGone = "stream_gone", 410;
+    StreamExists = "stream_exists", 409;
+    StreamClosed = "stream_closed", 409;
+    ContentTypeMismatch = "content_type_mismatch", 409;
+    SequenceTaken = "sequence_taken", 409;
+    SequenceGap = "sequence_gap", 409;
+    StaleProducer = "stale_producer", 403;
+    TooManyProducers = "too_many_producers", 429;
+    TooManyStreams = "too_many_streams", 429;
     NotFound = "not_found", 404;
     MethodNotAllowed = "method_not_allowed", 405;
     OffsetInFuture = "offset_in_future", 416;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tidewire_core::port::{Clock, Timeouts};
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::{Catalog, WorkerId};
-use tidewire_edge::{Access, Edge, Limits, listen};
+use tidewire_edge::{Access, Edge, Limits, Streams, listen};
 use tidewire_worker::{Backoff, Pace, Pool, Worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -111,9 +111,12 @@ impl Server {
             clock: clock.clone(),
             meter: metrics.clone(),
             catalog,
+            streams: Streams::new(&*clock),
             limits: Limits {
                 body_bytes: config.limits.body_bytes,
                 follows_per_connection: config.limits.follows_per_connection,
+                streams: config.limits.streams,
+                long_poll: Duration::from_millis(config.limits.long_poll_ms),
             },
             access: Access {
                 allowed_origins: config.access.origins.clone(),
@@ -123,6 +126,7 @@ impl Server {
             draining: draining.clone(),
             closing: closing.clone(),
         });
+        tracker.spawn(tidewire_edge::sweep_streams(edge.clone()));
         let operations = Arc::new(Operations {
             engines: engines.clone(),
             metrics: metrics.clone(),

@@ -19,7 +19,7 @@ use tidewire_core::catalog::{Deployment, Takes};
 use tidewire_core::port::{Backend, Bus, Clock, EventLog, Ledger, NoMeter, TaskStore, Timeouts};
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::{Catalog, WorkerId};
-use tidewire_edge::{Access, Edge, Limits, Listener, listen};
+use tidewire_edge::{Access, Edge, Limits, Listener, Streams, listen};
 use tidewire_engines::by_durability::ByDurability;
 use tidewire_engines::memory;
 use tidewire_worker::{Backoff, Pace, Pool, Slots, Worker};
@@ -182,6 +182,7 @@ pub(crate) async fn server(world: Arc<World>) -> turmoil::Result {
         clock: parts.clock.clone(),
         meter: Arc::new(NoMeter),
         catalog: parts.catalog.clone(),
+        streams: Streams::new(&*parts.clock),
         limits: Limits::default(),
         access: Access { allowed_hosts: vec![SERVER.to_owned()], ..Access::default() },
         tracker: parts.tracker.clone(),

@@ -12,20 +12,37 @@ use tidewire_proto::Code;
 /// How long a body may take to arrive: 1 MiB over a slow phone's link.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How much of a body that is too large is read all the same, and thrown away: a client that is still sending
+/// when the connection is closed sees a broken pipe, and not why.
+const DRAINED_BYTES: usize = 32 * 1024 * 1024;
+
 /// The whole body, where it is within the limit and comes in time.
-pub(super) async fn read(edge: &Edge, body: Body) -> Result<Bytes, Refusal> {
+pub(super) async fn read(edge: &Edge, mut body: Body) -> Result<Bytes, Refusal> {
     let limit = edge.limits.body_bytes;
-    let whole = tokio::select! {
-        whole = Limited::new(body, limit).collect() => whole,
-        () = edge.clock.sleep(PATIENCE) => {
-            return Err(Refusal::new(Code::InvalidRequest, "the body did not arrive within a minute"));
+    let late = edge.clock.sleep(PATIENCE);
+    let reading = async {
+        match Limited::new(&mut body, limit).collect().await {
+            Ok(whole) => Ok(whole.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => {
+                // However this goes: the refusal is the same.
+                let _ = drain(&mut body).await;
+                Err(too_large(limit))
+            }
+            Err(error) => Err(Refusal::new(Code::InvalidRequest, format!("the body broke off: {error}"))),
         }
     };
-    match whole {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Err(error) => Err(Refusal::new(Code::InvalidRequest, format!("the body broke off: {error}"))),
+    tokio::select! {
+        read = reading => read,
+        () = late => Err(Refusal::new(Code::InvalidRequest, "the body did not arrive within a minute")),
     }
+}
+
+async fn drain(body: &mut Body) -> Result<(), axum::Error> {
+    let mut drained = 0;
+    while let Some(frame) = body.frame().await.filter(|_| drained < DRAINED_BYTES) {
+        drained += frame?.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(())
 }
 
 /// The body as JSON.

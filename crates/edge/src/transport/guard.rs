@@ -10,6 +10,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::sync::Arc;
 use tidewire_proto::Code;
 
+/// What a page of another origin may read of an answer's headers.
+const EXPOSED: &str = "tidewire-task, tidewire-epoch, tidewire-state, retry-after, etag, location, stream-next-offset, \
+    stream-up-to-date, stream-closed, stream-cursor, stream-ttl, stream-expires-at, stream-sse-data-encoding, \
+    producer-epoch, producer-seq, producer-expected-seq, producer-received-seq";
+
 /// Lets a request through, or refuses it; answers preflights.
 pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
     let origin = match admitted(&edge.access, request.headers(), request.uri().host()) {
@@ -27,10 +32,7 @@ pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next:
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::VARY, HeaderValue::from_static("origin"));
-        headers.insert(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("tidewire-task, tidewire-epoch, tidewire-state, retry-after"),
-        );
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     }
     response
 }
@@ -38,7 +40,7 @@ pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next:
 fn preflight_answer(asked: &HeaderMap) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE"));
     if let Some(names) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
     }

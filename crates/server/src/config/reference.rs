@@ -34,6 +34,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "268435456",
         "new tasks are refused while the disk of `data` has fewer bytes free; running ones go on; 0 switches it off",
     ),
+    setting("limits.streams", "100000", "streams of `/v1/stream` that one tenant has at once"),
+    setting("limits.long_poll_ms", "30000", "how long a long poll of a stream waits"),
     setting("queue.waiting", "100000", "tasks that wait, in all; one more is refused with `queue_full`"),
     setting("queue.waiting_per_tenant", "100000", "tasks of one tenant that wait"),
     setting("queue.running", "100000", "tasks that run, in all; the slots of each deployment bound them too"),

@@ -53,6 +53,8 @@ pub(crate) struct Limits {
     pub(crate) follows_per_connection: usize,
     pub(crate) connections: usize,
     pub(crate) data_free_bytes: u64,
+    pub(crate) streams: usize,
+    pub(crate) long_poll_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -188,6 +190,8 @@ impl Default for Limits {
             follows_per_connection: 256,
             connections: 20_000,
             data_free_bytes: 256 * 1024 * 1024,
+            streams: 100_000,
+            long_poll_ms: 30_000,
         }
     }
 }

@@ -1,0 +1,192 @@
+//! `GET` and `HEAD`: what is there, what comes next, and where a stream stands.
+
+use super::answer::{Refused, reply, value};
+use super::asked::{self, Live, Read};
+use super::offset::Begin;
+use super::record::{Found, Name, State, find};
+use super::view::{Page, View, gone};
+use super::{CLOSED, CURSOR, EXPIRES_AT, NEXT_OFFSET, Place, TRUE, TTL, cursor, date, sse};
+use crate::Edge;
+use axum::response::Response;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use std::sync::Arc;
+use tidewire_core::port::{ReadError, Watch};
+use tidewire_proto::Code;
+
+/// How much one answer carries, and one event more at most.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What is read: its view, and for a stream what the directory knows of it.
+pub(super) struct Opened {
+    pub(super) view: View,
+    pub(super) stream: Option<(Name, Found)>,
+}
+
+impl Opened {
+    async fn open(edge: &Edge, place: Place) -> Result<Self, Refused> {
+        match place {
+            Place::Task(task) => Ok(Self { view: View::of_task(edge, task).await?, stream: None }),
+            Place::Stream(name) => {
+                let found = live(edge, &name).await?;
+                Ok(Self { view: View::of(edge, &name, &found).await?, stream: Some((name, found)) })
+            }
+        }
+    }
+
+    fn content_type(&self) -> HeaderValue {
+        self.stream.as_ref().map_or(JSON, |(_, found)| value(&found.stream.content_type))
+    }
+
+    /// Somebody reads it: its time to live begins anew.
+    pub(super) async fn touch(&self, edge: &Edge) {
+        if let Some((name, found)) = &self.stream {
+            edge.streams.touch(edge, name, found).await;
+        }
+    }
+
+    /// Why it can't be read on: a log that is no longer there belongs to a stream that was deleted.
+    pub(super) fn lost(&self, error: ReadError) -> Refused {
+        match &self.stream {
+            Some((name, _)) => gone(error, name),
+            None => error.into(),
+        }
+    }
+}
+
+/// A stream that may be used.
+pub(super) async fn live(edge: &Edge, name: &Name) -> Result<Found, Refused> {
+    let unknown = || Refused::unknown_stream(name.path());
+    let found = find(edge, name).await?.ok_or_else(unknown)?;
+    match found.stream.state {
+        State::Making => Err(unknown()),
+        State::Gone => Err(Refused::new(
+            Code::StreamGone,
+            format!("the stream `{name}` was deleted; its forks still read what they inherited"),
+        )),
+        State::Open if edge.streams.is_expired(&found.stream, edge.clock.now()) => Err(unknown()),
+        State::Open => Ok(found),
+    }
+}
+
+pub(super) async fn head(edge: &Edge, parts: &Parts) -> Result<Response, Refused> {
+    let opened = Opened::open(edge, Place::parse(parts.uri.path())?).await?;
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, opened.content_type());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(NEXT_OFFSET, value(opened.view.token(opened.view.tail)));
+    if opened.view.closed {
+        headers.insert(CLOSED, TRUE);
+    }
+    if let Some((_, found)) = &opened.stream {
+        if let Some(seconds) = found.stream.ttl_s {
+            headers.insert(TTL, HeaderValue::from(seconds));
+        }
+        if let Some(at) = found.stream.expires_at {
+            headers.insert(EXPIRES_AT, value(date::show(at)));
+        }
+    }
+    Ok(reply(StatusCode::OK, headers, ()))
+}
+
+pub(super) async fn get(edge: Arc<Edge>, parts: &Parts) -> Result<Response, Refused> {
+    let asked = asked::read(&parts.uri)?;
+    let opened = Opened::open(&edge, Place::parse(parts.uri.path())?).await?;
+    let begin = opened.view.begin(asked.begin)?;
+    opened.touch(&edge).await;
+    match asked.live {
+        Live::No => catch_up(&edge, opened, asked, begin, &parts.headers).await,
+        Live::LongPoll => long_poll(&edge, opened, asked, begin).await,
+        Live::Sse => sse::answer(edge, opened, asked, begin).await,
+    }
+}
+
+async fn catch_up(
+    edge: &Edge,
+    mut opened: Opened,
+    asked: Read,
+    begin: u64,
+    asked_with: &HeaderMap,
+) -> Result<Response, Refused> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, opened.content_type());
+    let page = if asked.begin == Begin::Now {
+        // Without a tag: what `now` means changes.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        nothing(&opened.view, begin)
+    } else {
+        let read = opened.view.page(edge, begin, PAGE_BYTES).await;
+        let page = read.map_err(|error| opened.lost(error))?;
+        headers.insert(header::CACHE_CONTROL, cache_control(&page));
+        headers.insert(header::ETAG, tag(&opened.view, &page));
+        page
+    };
+    opened.view.tell(&page, &mut headers);
+    let known = headers.get(header::ETAG).is_some_and(|tag| is_known(asked_with, tag));
+    if known {
+        headers.remove(header::CONTENT_TYPE);
+        return Ok(reply(StatusCode::NOT_MODIFIED, headers, ()));
+    }
+    Ok(reply(StatusCode::OK, headers, opened.view.form.body(&page.events)))
+}
+
+/// A page without events, at the tail.
+fn nothing(view: &View, at: u64) -> Page {
+    Page { events: Vec::new(), from: at, next: at, at_tail: true, at_end: view.closed }
+}
+
+async fn long_poll(edge: &Edge, mut opened: Opened, asked: Read, begin: u64) -> Result<Response, Refused> {
+    let mut watch = opened.view.watch(edge).await.map_err(|error| opened.lost(error))?;
+    let mut page = opened.view.page(edge, begin, PAGE_BYTES).await.map_err(|error| opened.lost(error))?;
+    if page.events.is_empty() && !page.at_end {
+        wait(edge, &opened, &mut watch, begin).await;
+        page = opened.view.page(edge, begin, PAGE_BYTES).await.map_err(|error| opened.lost(error))?;
+    }
+    let mut headers = HeaderMap::new();
+    opened.view.tell(&page, &mut headers);
+    if !page.at_end {
+        headers.insert(CURSOR, HeaderValue::from(cursor::next(&*edge.clock, asked.cursor)));
+    }
+    if page.events.is_empty() {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        return Ok(reply(StatusCode::NO_CONTENT, headers, ()));
+    }
+    headers.insert(header::CONTENT_TYPE, opened.content_type());
+    headers.insert(header::CACHE_CONTROL, cache_control(&page));
+    headers.insert(header::ETAG, tag(&opened.view, &page));
+    Ok(reply(StatusCode::OK, headers, opened.view.form.body(&page.events)))
+}
+
+/// Waits until there is something at a position, or never will be, or a poll has lasted long enough.
+async fn wait(edge: &Edge, opened: &Opened, watch: &mut Watch, position: u64) {
+    let news = watch.grown(opened.view.offset(position));
+    tokio::select! {
+        _ = news => {}
+        () = edge.clock.sleep(edge.limits.long_poll) => {}
+        () = edge.closing.cancelled() => {}
+    }
+}
+
+/// A page in the middle of a stream never changes. At the tail it does, and a cache must ask again. Private:
+/// who may read a stream is not said by its path.
+fn cache_control(page: &Page) -> HeaderValue {
+    HeaderValue::from_static(if page.at_tail {
+        "private, no-cache"
+    } else {
+        "private, max-age=60, stale-while-revalidate=300"
+    })
+}
+
+/// The log, the positions, and whether the stream was closed by then.
+fn tag(view: &View, page: &Page) -> HeaderValue {
+    let closed = if page.at_end { ":c" } else { "" };
+    value(format_args!("\"{}:{}:{}{closed}\"", view.log.log, page.from, page.next))
+}
+
+fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
+    let same = |known: &str| known == "*" || known.strip_prefix("W/").unwrap_or(known).as_bytes() == tag.as_bytes();
+    known.split(',').any(|known| same(known.trim()))
+}
