@@ -101,3 +101,18 @@ async fn a_first_start_that_was_cut_off_is_begun_again() {
     let opened = Engine::open(Config::new(directory.path()), Arc::new(HandClock::new(1)));
     assert!(matches!(opened.map(drop), Err(OpenError::Damaged { .. })));
 }
+
+#[tokio::test]
+async fn a_damaged_list_of_tables_is_told_and_not_believed() {
+    let directory = given::empty();
+    let keyspaces = directory.path().join("store/keyspaces");
+    let current = fs::read(keyspaces.join("1/current")).unwrap();
+    let manifest = keyspaces.join(format!("1/v{}", current[0]));
+    let file = OpenOptions::new().read(true).write(true).open(&manifest).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 3).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], 3).unwrap();
+    let opened = Engine::open(Config::new(directory.path()), Arc::new(HandClock::new(1)));
+    let refused = opened.map(drop).unwrap_err().to_string();
+    assert!(refused.contains("keyspaces/1/v") && refused.contains("checksum"), "{refused}");
+}

@@ -11,6 +11,7 @@
 //! - A name is on the disk once its directory was synced; a synced file whose name is not is gone.
 //! - Anything else may be there, be missing, or be there in part ([`Unsynced`]).
 
+mod before;
 mod image;
 mod rebuild;
 mod recorder;
@@ -18,7 +19,7 @@ mod trace;
 
 pub use image::{Flipped, Image};
 pub use rebuild::Unsynced;
-pub use recorder::{Recorder, RecorderError};
+pub use recorder::{Recorder, RecorderError, wrapper};
 pub use trace::TraceError;
 
 use bytes::Bytes;

@@ -136,11 +136,14 @@ pub(super) fn load(path: &Path, cache_bytes: u64) -> Result<Loaded, OpenError> {
     let failed = |error: fjall::Error| OpenError::Store { path: path.to_owned(), reason: error.to_string() };
     prepare::prepare(path)?;
     let (db, meta) = Store::open_meta(path, cache_bytes).map_err(failed)?;
+    let unsynced = |error| OpenError::Io { path: path.to_owned(), error };
+    // Before the first commit too: a journal with commits of keyspaces that are gone is taken for damage.
+    names::sync(path).map_err(unsynced)?;
     let format = format::settle(&db, &meta).map_err(|error| error.into_open_error(failed))?;
     // What a killed process had written and not synced is about to be shown to readers.
     db.persist(PersistMode::SyncAll).map_err(failed)?;
     let store = Store::open(db, meta).map_err(failed)?;
-    names::sync(path).map_err(|error| OpenError::Io { path: path.to_owned(), error })?;
+    names::sync(path).map_err(unsynced)?;
     let troubled = |trouble: Trouble| match trouble {
         Trouble::Damaged { what, .. } => OpenError::Damaged { what },
         Trouble::Disk(error) => failed(error),

@@ -2,6 +2,7 @@
 //! what it would pass over in silence.
 
 mod journal;
+mod manifest;
 
 use super::open::OpenError;
 use super::store::DIRECTORY;
@@ -24,6 +25,9 @@ pub(super) fn prepare(data: &Path) -> Result<(), OpenError> {
     let journals = journals(&store).map_err(failed)?;
     if has_no_keyspace(&store).map_err(failed)? {
         return clear_unfinished(&store, &journals);
+    }
+    if let Some(damaged) = manifest::check(&store.join(KEYSPACES)).map_err(failed)? {
+        return Err(OpenError::Damaged { what: format!("{} fails its checksum", damaged.display()) });
     }
     let mut commits = None;
     for (place, path) in journals.iter().enumerate() {

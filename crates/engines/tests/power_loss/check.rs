@@ -191,8 +191,9 @@ async fn check_feed(engine: &Engine, tails: &HashMap<LogRef, Offset>, findings: 
 async fn check_totals(engine: &Engine, stories: &[Story], findings: &mut Findings) {
     let mut ended = 0;
     for task in stories.iter().filter_map(|story| story.task.as_ref()) {
-        let found = engine.get(task.at()).await;
-        ended += u64::from(matches!(found, Ok(Some(found)) if found.state == State::Done));
+        // Of a record that can't be read nothing is known; that was told before.
+        let Ok(found) = engine.get(task.at()).await else { return };
+        ended += u64::from(found.is_some_and(|found| found.state == State::Done));
     }
     let Some(totals) = findings.told("the totals", engine.totals(TENANT).await) else { return };
     if totals.tasks != ended || totals.usage.output_tokens != ended * USAGE.output_tokens {

@@ -64,7 +64,12 @@ impl Server {
 
     /// Starts it again, at the same address, with the same data.
     pub fn restart(&mut self) {
-        let (child, url) = launch(self.dir.path(), &self.listen, &[], &[]);
+        self.restart_under(&[]);
+    }
+
+    /// The same, run by a wrapper command.
+    pub fn restart_under(&mut self, wrapper: &[&str]) {
+        let (child, url) = launch(self.dir.path(), &self.listen, &[], wrapper);
         self.child = child;
         self.url = url;
     }

@@ -1,7 +1,7 @@
 //! Runs a program under strace, and reads the record that comes of it.
 
-use super::Record;
 use super::trace::{self, TraceError};
+use super::{Record, before};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ const CALLS: &str = "trace=open,openat,creat,close,dup,dup2,dup3,fcntl,lseek,rea
                      fsync,fdatasync,sync_file_range,sync,syncfs";
 /// The longest write that is recorded whole. A longer one is an error, and not a shorter record.
 const MAX_WRITE_BYTES: &str = "67108864";
+
+const OPTIONS: [&str; 11] =
+    ["-f", "-q", "-xx", "--seccomp-bpf", "-s", MAX_WRITE_BYTES, "-e", CALLS, "-e", "signal=KILL", "-o"];
 
 /// Why there is no record.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,22 @@ pub struct Recorder {
     trace: PathBuf,
 }
 
+/// The command that records whatever program is named after it. The tracer is the program's grandchild, so that who
+/// starts it has the program itself, to be killed.
+pub fn wrapper(trace: &Path) -> Vec<String> {
+    let mut words: Vec<_> = ["strace", "-D"].into_iter().chain(OPTIONS).map(str::to_owned).collect();
+    words.push(trace.display().to_string());
+    words
+}
+
+impl Record {
+    /// The record that a program left at `trace` which ran under [`wrapper`] in `directory`. `before` is a copy of
+    /// the directory as it was when the program was started; it counts as synced.
+    pub fn read(trace: &Path, directory: &Path, before: &Path) -> Result<Self, RecorderError> {
+        Ok(trace::parse(&std::fs::read_to_string(trace)?, directory, before::read(before)?)?)
+    }
+}
+
 impl Recorder {
     /// A record of `program` in `directory`, which is absolute and empty. strace's own file is put at `trace`,
     /// outside of it.
@@ -55,7 +74,7 @@ impl Recorder {
             "-e",
             CALLS,
             "-e",
-            "signal=none",
+            "signal=KILL",
             "-o",
         ]);
         command.arg(trace).arg(program).stdout(Stdio::null());
@@ -74,6 +93,6 @@ impl Recorder {
             return Err(RecorderError::Program(status));
         }
         let text = std::fs::read_to_string(&self.trace)?;
-        Ok(trace::parse(&text, &self.directory)?)
+        Ok(trace::parse(&text, &self.directory, Vec::new())?)
     }
 }

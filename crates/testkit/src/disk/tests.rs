@@ -65,6 +65,10 @@ fn program() {
     let root = PathBuf::from(std::env::var(PLACE).unwrap());
     match std::env::var(PROGRAM).unwrap().as_str() {
         "files" => plays_with_files(&root),
+        "adds" => {
+            fs::write(root.join("a"), "short").unwrap();
+            OpenOptions::new().append(true).open(root.join("sub/old")).unwrap().write_all(b" and new").unwrap();
+        }
         _ => drop(File::create(root.join("a")).unwrap().try_clone().unwrap()),
     }
 }
@@ -116,6 +120,31 @@ fn a_file_is_kept_from_its_sync_on_and_its_name_from_the_sync_of_its_directory()
         let torn = a(names, Unsynced::Torn(seed)).unwrap();
         assert_eq!(torn[3], b' ', "what was synced and not written again stays: {torn:?}");
     }
+}
+
+#[test]
+fn what_was_there_before_the_program_began_is_kept() {
+    let place = tempfile::tempdir().unwrap();
+    let (before, directory, trace) =
+        (place.path().join("before"), place.path().join("data"), place.path().join("trace"));
+    for root in [&before, &directory] {
+        fs::create_dir_all(root.join("sub")).unwrap();
+        fs::write(root.join("a"), "an old and long story").unwrap();
+        fs::write(root.join("sub/old"), "old").unwrap();
+    }
+    let words = wrapper(&trace);
+    let mut command = std::process::Command::new(&words[0]);
+    let this = std::env::current_exe().unwrap();
+    command.args(&words[1..]).arg(this).args(["--exact", "disk::tests::program", "--ignored", "--nocapture"]);
+    assert!(command.env(PROGRAM, "adds").env(PLACE, &directory).status().unwrap().success());
+    // The tracer ends after the program.
+    while !fs::read_to_string(&trace).unwrap().trim_end().ends_with("+++ exited with 0 +++") {
+        std::thread::yield_now();
+    }
+    let record = Record::read(&trace, &directory, &before).unwrap();
+    let whole = record.ops().len();
+    assert_eq!(rebuilt(&record, whole, Unsynced::Kept), files(&directory));
+    assert_eq!(rebuilt(&record, whole, Unsynced::Lost), files(&before));
 }
 
 #[test]

@@ -40,14 +40,8 @@ struct Reading {
 
 type Told = Result<(), String>;
 
-pub(super) fn parse(text: &str, root: &Path) -> Result<Record, TraceError> {
-    let mut reading = Reading {
-        names: Names::new(root),
-        open: HashMap::new(),
-        lengths: Vec::new(),
-        ops: Vec::new(),
-        line: String::new(),
-    };
+pub(super) fn parse(text: &str, root: &Path, before: Vec<Op>) -> Result<Record, TraceError> {
+    let mut reading = Reading::after(before, root);
     let mut calls = Calls::default();
     for (number, line) in text.lines().enumerate() {
         let wrong = |what: String| TraceError { line: number + 1, what };
@@ -64,6 +58,23 @@ pub(super) fn parse(text: &str, root: &Path) -> Result<Record, TraceError> {
 }
 
 impl Reading {
+    /// Begins with what there was before.
+    fn after(ops: Vec<Op>, root: &Path) -> Self {
+        let (mut names, mut lengths) = (Names::new(root), Vec::new());
+        for op in &ops {
+            match op {
+                Op::MakeDirectory { path } => names.put(path.clone(), Node::Directory),
+                Op::Create { path, file } => {
+                    names.put(path.clone(), Node::File(*file));
+                    lengths.push(0);
+                }
+                Op::Resize { file, length } => lengths[file.0] = *length,
+                _ => {}
+            }
+        }
+        Self { names, open: HashMap::new(), lengths, ops, line: String::new() }
+    }
+
     fn take(&mut self, call: &Call<'_>, since: usize) -> Told {
         match call.name {
             "open" | "openat" | "creat" => self.open(call),
