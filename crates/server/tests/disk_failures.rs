@@ -12,10 +12,11 @@
 mod crowd;
 mod support;
 
-use crowd::{Crowd, Seen, assert_kept};
+use crowd::Crowd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use support::seen::{Seen, assert_kept};
 use support::{PATIENCE, Server, ask, number_from_env, scripted};
 use tempfile::TempDir;
 use tidewire_testkit::disk::{Record, Unsynced, wrapper};
@@ -37,10 +38,8 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// A server whose store is made, and a copy of its data as it is then.
-async fn made() -> (Server, TempDir) {
+fn made() -> (Server, TempDir) {
     let mut server = Server::start(&scripted(SLOTS));
-    let (status, ..) = ask(&server, "POST", "/v1/tasks", "", r#"{"prompt":"before"}"#).await;
-    assert_eq!(status, 202);
     assert_eq!(server.terminate(), Some(0));
     let before = tempfile::tempdir().unwrap();
     copy(&server.dir.path().join("data"), before.path());
@@ -66,7 +65,7 @@ async fn load_until_failure(server: &Arc<Server>) -> Seen {
 
 /// A server under strace whose syncs fail with `error` as `when` says, and then loses its power.
 async fn syncs_fail(error: &str, when: &str) {
-    let (mut server, before) = made().await;
+    let (mut server, before) = made();
     let trace = tempfile::NamedTempFile::new().unwrap();
     let mut words = wrapper(trace.path());
     words.splice(1..1, ["-e".to_owned(), format!("inject=fsync,fdatasync:error={error}:when={when}")]);

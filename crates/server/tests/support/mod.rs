@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 #![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
+pub mod seen;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -54,6 +56,12 @@ impl Server {
         let (child, url) = launch(dir.path(), "127.0.0.1:0", arguments, wrapper);
         let listen = url.trim_start_matches("http://").to_owned();
         Self { child, url, dir, listen }
+    }
+
+    /// Waits until it has ended by itself. The signal that ended it, if one did.
+    pub fn wait(&mut self) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt;
+        self.child.wait().unwrap().signal()
     }
 
     /// `kill -9`.
@@ -161,23 +169,41 @@ pub fn script_text(seed: &str, tokens: usize) -> String {
 
 /// A plain HTTP request: status, headers, body.
 pub async fn http(server: &Server, request: &str) -> (u16, String, String) {
+    try_http(server, request).await.expect("the server answers")
+}
+
+/// The same of a server that may be gone; the status is 0 where it ended the connection without an answer.
+pub async fn try_http(server: &Server, request: &str) -> std::io::Result<(u16, String, String)> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(server.address()).await?;
+    stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server answers").unwrap();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server answers or is gone")?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-    (status, head.to_lowercase(), body.to_owned())
+    Ok((status, head.to_lowercase(), body.to_owned()))
 }
 
 /// `http` for a method, a path and a body.
 pub async fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
-    let length = body.len();
-    let host = server.address();
-    let request = format!(
+    http(server, &request(server, method, path, headers, body)).await
+}
+
+/// `try_http` for a method, a path and a body.
+pub async fn try_ask(
+    server: &Server,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> std::io::Result<(u16, String, String)> {
+    try_http(server, &request(server, method, path, headers, body)).await
+}
+
+fn request(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> String {
+    let (host, length) = (server.address(), body.len());
+    format!(
         "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
-    );
-    http(server, &request).await
+    )
 }
