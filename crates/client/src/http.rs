@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
+use tidewire_proto::batch::{BatchAccepted, BatchList, BatchPart, BatchSubmission, BatchView};
 use tidewire_proto::http::{Accepted, Ready, RetriedLetters, RetryLetters, TaskList};
 use tidewire_proto::{Code, ErrorBody, Submission, TaskView, WireError};
 
@@ -56,6 +57,8 @@ pub struct Filter {
     pub cursor: Option<String>,
     /// Only children of this task.
     pub parent: Option<String>,
+    /// Only tasks of this batch.
+    pub batch: Option<String>,
     /// Only tasks of this lane.
     pub lane: Option<String>,
     /// Only those that failed with this code.
@@ -70,6 +73,7 @@ impl Filter {
         query.add("limit", self.limit.map(|limit| limit.to_string()).as_deref());
         query.add("cursor", self.cursor.as_deref());
         query.add("parent", self.parent.as_deref());
+        query.add("batch", self.batch.as_deref());
         query.add("lane", self.lane.as_deref());
         query.add("code", self.code.as_deref());
         query.0
@@ -110,6 +114,34 @@ impl Http {
     /// A page of tasks, newest first.
     pub async fn tasks(&self, filter: &Filter) -> Result<TaskList, HttpError> {
         self.json(self.request(Method::GET, &format!("/v1/tasks{}", filter.query()))).await
+    }
+
+    /// Submits many tasks at once.
+    pub async fn submit_batch(&self, batch: &BatchSubmission) -> Result<BatchAccepted, HttpError> {
+        self.json(self.request(Method::POST, "/v1/tasks/batch").json(batch)).await
+    }
+
+    /// How far a batch has come.
+    pub async fn batch(&self, id: &str) -> Result<BatchView, HttpError> {
+        self.json(self.request(Method::GET, &format!("/v1/tasks/batch/{}", segment(id)))).await
+    }
+
+    /// A page of batches, oldest first.
+    pub async fn batches(&self, limit: Option<u32>, cursor: Option<&str>) -> Result<BatchList, HttpError> {
+        let mut query = Query::default();
+        query.add("limit", limit.map(|limit| limit.to_string()).as_deref());
+        query.add("cursor", cursor);
+        self.json(self.request(Method::GET, &format!("/v1/tasks/batch{}", query.0))).await
+    }
+
+    /// Stops a batch, or the part of it that is named.
+    pub async fn stop_batch(&self, id: &str, part: &BatchPart) -> Result<BatchView, HttpError> {
+        self.json(self.request(Method::POST, &format!("/v1/tasks/batch/{}/stop", segment(id))).json(part)).await
+    }
+
+    /// Tries a batch's failed tasks again, or those of them that are named, as a batch of its own.
+    pub async fn retry_batch(&self, id: &str, part: &BatchPart) -> Result<BatchAccepted, HttpError> {
+        self.json(self.request(Method::POST, &format!("/v1/tasks/batch/{}/retry", segment(id))).json(part)).await
     }
 
     /// A page of dead letters, newest first: tasks that failed and were not tried again.

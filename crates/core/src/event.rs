@@ -32,11 +32,15 @@ pub enum Kind {
     Erased = 11,
     /// The log's last event. JSON of [`Ending`](crate::Ending).
     End = 12,
+    /// A batch's tasks, all of them committed. JSON: `{tasks}`.
+    Batch = 13,
+    /// A task of a batch has ended. JSON: `{task, index, state, done, failed, stopped, total}`.
+    Progress = 14,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Started,
         Self::Text,
         Self::Reasoning,
@@ -49,6 +53,8 @@ impl Kind {
         Self::Data,
         Self::Erased,
         Self::End,
+        Self::Batch,
+        Self::Progress,
     ];
 
     /// The kind with this number on disk.
@@ -71,6 +77,8 @@ impl Kind {
             Self::Data => "data",
             Self::Erased => "erased",
             Self::End => "end",
+            Self::Batch => "batch",
+            Self::Progress => "progress",
         }
     }
 

@@ -4,6 +4,7 @@
 //! and in the log.
 
 mod admission;
+mod batch;
 mod follow;
 mod lane;
 mod listen;
@@ -13,6 +14,7 @@ mod stop;
 mod submit;
 mod transport;
 
+pub use batch::resume as resume_batches;
 pub use listen::{Listener, listen};
 pub use transport::{Streams, router, sweep_streams};
 

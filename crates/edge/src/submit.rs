@@ -5,7 +5,7 @@ use crate::admission::admit;
 use crate::lane;
 use crate::refusal::Refusal;
 use tidewire_core::port::{Measurement, Submitted};
-use tidewire_core::queue::Standing;
+use tidewire_core::queue::{Seat, Standing};
 use tidewire_core::{Epoch, Task, TaskRef, TenantId};
 use tidewire_proto::Submission;
 use tidewire_proto::http::Ack;
@@ -56,18 +56,26 @@ pub(crate) async fn submit(edge: &Edge, tenant: TenantId, submission: Submission
 }
 
 /// Takes an admitted task: holds room for it, commits it, and puts it in line.
-pub(crate) async fn take(edge: &Edge, mut task: Task) -> Result<Accepted, Refusal> {
-    let seat = edge.queue.reserve(&task).inspect_err(|_| edge.meter.record(Measurement::QueueFull))?;
+pub(crate) async fn take(edge: &Edge, task: Task) -> Result<Accepted, Refusal> {
+    let seat = hold(edge, &task)?;
+    take_held(edge, seat, task).await
+}
+
+/// Holds room for an admitted task.
+pub(crate) fn hold(edge: &Edge, task: &Task) -> Result<Seat, Refusal> {
+    Ok(edge.queue.reserve(task).inspect_err(|_| edge.meter.record(Measurement::QueueFull))?)
+}
+
+/// Takes a task that room is held for.
+pub(crate) async fn take_held(edge: &Edge, seat: Seat, mut task: Task) -> Result<Accepted, Refusal> {
     let ahead = lane::ahead(edge, &mut task);
     let (submitted, epoch) = commit(edge, task).await?;
     let task = submitted.task;
-    let standing = if submitted.fresh {
+    if submitted.fresh {
         edge.queue.enter(seat, &task).await?;
         lane::make_way(edge, &task, ahead).await;
-        edge.queue.standing(task.at())
-    } else {
-        edge.queue.standing(task.at())
-    };
+    }
+    let standing = edge.queue.standing(task.at());
     Ok(Accepted { task, epoch, standing, known: !submitted.fresh })
 }
 

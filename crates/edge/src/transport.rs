@@ -1,5 +1,6 @@
 //! The faces: thin skins over submit, follow and stop.
 
+mod batches;
 mod body;
 mod dead_letters;
 mod durable_streams;
@@ -31,6 +32,11 @@ pub fn router(edge: Arc<Edge>, operations: Router) -> Router {
         .route("/prose.js", get(page::script))
         .route("/wire.js", get(page::script))
         .route("/v1/tasks", post(tasks::submit).get(tasks::list))
+        .route("/v1/tasks/batch", post(batches::submit).get(batches::list))
+        .route("/v1/tasks/batch/{id}", get(batches::get))
+        .route("/v1/tasks/batch/{id}/events", get(batches::events))
+        .route("/v1/tasks/batch/{id}/stop", post(batches::stop))
+        .route("/v1/tasks/batch/{id}/retry", post(batches::retry))
         .route("/v1/tasks/{id}", get(tasks::get))
         .route("/v1/tasks/{id}/events", get(events::events))
         .route("/v1/tasks/{id}/text", get(tasks::text))

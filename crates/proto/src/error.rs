@@ -47,6 +47,7 @@ codes! {
     StaleProducer = "stale_producer", 403;
     TooManyProducers = "too_many_producers", 429;
     TooManyStreams = "too_many_streams", 429;
+    UnknownBatch = "unknown_batch", 404;
     NotFound = "not_found", 404;
     MethodNotAllowed = "method_not_allowed", 405;
     OffsetInFuture = "offset_in_future", 416;
@@ -63,6 +64,7 @@ codes! {
     ParentEnded = "parent_ended", 409;
     TooDeep = "too_deep", 400;
     BudgetSpent = "budget_spent", 409;
+    BatchIncomplete = "batch_incomplete", 409;
     NotDeadLetter = "not_dead_letter", 409;
     Unavailable = "unavailable", 503;
     ShuttingDown = "shutting_down", 503;

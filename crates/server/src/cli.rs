@@ -1,5 +1,6 @@
 //! The commands.
 
+mod batch;
 mod bench;
 mod chat;
 mod dead;
@@ -37,6 +38,9 @@ enum Command {
     /// Submit, look at, follow and stop tasks
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Submit many tasks at once, and see how far they have come
+    #[command(subcommand)]
+    Batch(batch::BatchCommand),
     /// List and retry tasks that failed for good
     #[command(subcommand)]
     Dead(dead::DeadCommand),
@@ -84,6 +88,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve_command(args),
         Command::Chat(args) => block_on(chat::run(args)),
         Command::Task(command) => block_on(task::run(command)),
+        Command::Batch(command) => block_on(batch::run(command)),
         Command::Dead(command) => block_on(dead::run(command)),
         Command::Config(command) => config_command(command),
         Command::Doctor(args) => block_on(doctor::run(args)),

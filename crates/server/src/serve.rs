@@ -134,6 +134,7 @@ impl Server {
             running: pool.running(),
             draining: draining.clone(),
         });
+        tracker.spawn(tidewire_edge::resume_batches(edge.clone()));
         let router = tidewire_edge::router(edge.clone(), operations::router(operations));
         tracker.spawn(listen(listener, router, edge, config.limits.connections));
         tracker.spawn(expire(engines.clone(), clock.clone(), closing.clone()));

@@ -2,7 +2,7 @@
 
 use super::Unavailable;
 use crate::ending::Ending;
-use crate::id::{TaskId, TaskRef, TenantId, WorkerId};
+use crate::id::{LogId, TaskId, TaskRef, TenantId, WorkerId};
 use crate::task::{Lease, Overspent, State, Task};
 use crate::time::Timestamp;
 use async_trait::async_trait;
@@ -178,6 +178,8 @@ pub struct Filter {
     pub model: Option<String>,
     /// Only children of this task.
     pub parent: Option<TaskId>,
+    /// Only tasks of this batch.
+    pub batch: Option<LogId>,
     /// Only tasks of this lane.
     pub lane: Option<String>,
     /// Only dead letters: tasks that failed and were not tried again.
@@ -199,6 +201,7 @@ impl Filter {
             && (self.states.is_empty() || self.states.contains(&task.state))
             && self.model.as_ref().is_none_or(|model| *model == task.spec.model)
             && self.parent.is_none_or(|parent| task.spec.origin.parent == Some(parent))
+            && self.batch.is_none_or(|batch| task.spec.origin.batch == Some(batch))
             && self.lane.as_deref().is_none_or(|lane| task.spec.turn.lane.as_deref() == Some(lane))
             && (!self.dead || task.is_dead_letter())
             && self.code.as_deref().is_none_or(|code| task.failure().is_some_and(|failure| failure.code == code))

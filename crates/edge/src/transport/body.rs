@@ -16,9 +16,20 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// when the connection is closed sees a broken pipe, and not why.
 const DRAINED_BYTES: usize = 32 * 1024 * 1024;
 
+/// How many single bodies a batch's may be as large as: 16 MiB by default hold 10,000 prompts of 1.6 KB.
+const BATCH_BODIES: usize = 16;
+
 /// The whole body, where it is within the limit and comes in time.
-pub(super) async fn read(edge: &Edge, mut body: Body) -> Result<Bytes, Refusal> {
-    let limit = edge.limits.body_bytes;
+pub(super) async fn read(edge: &Edge, body: Body) -> Result<Bytes, Refusal> {
+    read_upto(edge, body, edge.limits.body_bytes).await
+}
+
+/// The body of a batch, which holds many tasks.
+pub(super) async fn read_batch(edge: &Edge, body: Body) -> Result<Bytes, Refusal> {
+    read_upto(edge, body, edge.limits.body_bytes.saturating_mul(BATCH_BODIES)).await
+}
+
+async fn read_upto(edge: &Edge, mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let late = edge.clock.sleep(PATIENCE);
     let reading = async {
         match Limited::new(&mut body, limit).collect().await {
@@ -58,5 +69,8 @@ pub(super) fn refused(body: &[u8], error: &serde_json::Error) -> Refusal {
 }
 
 pub(super) fn too_large(limit: usize) -> Refusal {
-    Refusal::new(Code::TooLarge, format!("the limit is {limit} bytes (`limits.body_bytes`)"))
+    Refusal::new(
+        Code::TooLarge,
+        format!("the limit is {limit} bytes (`limits.body_bytes`; a batch may have {BATCH_BODIES} times as much)"),
+    )
 }

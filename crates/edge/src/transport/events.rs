@@ -17,8 +17,8 @@ use std::convert::Infallible;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::TaskRef;
 use tidewire_core::queue::Standing;
+use tidewire_core::{LogRef, TaskRef};
 use tidewire_proto::http::EventPage;
 use tidewire_proto::{Code, WireError};
 
@@ -58,6 +58,16 @@ pub(super) async fn events(
     raw: RawQuery,
 ) -> Result<Response, Refusal> {
     let at = parse_id(&id)?;
+    of_log(edge, at.log(), &headers, raw).await.map_err(|refusal| unknown_as_task(refusal, &id))
+}
+
+/// Any log's events.
+pub(super) async fn of_log(
+    edge: Arc<Edge>,
+    at: LogRef,
+    headers: &HeaderMap,
+    raw: RawQuery,
+) -> Result<Response, Refusal> {
     let asked: EventsQuery = query(raw)?;
     let accepts_sse = headers
         .get(header::ACCEPT)
@@ -70,11 +80,9 @@ pub(super) async fn events(
             return Err(Refusal::new(Code::InvalidRequest, format!("`format` is `sse` or `json`, not `{other}`")));
         }
     };
-    let after = last_event_id(&headers)?.or(asked.after);
+    let after = last_event_id(headers)?.or(asked.after);
     let resume = Resume { after, epoch: asked.epoch };
-    let follower = Follower::open(&edge, at.log(), resume, window(asked.window_ms)?)
-        .await
-        .map_err(|refusal| unknown_as_task(refusal, &id))?;
+    let follower = Follower::open(&edge, at, resume, window(asked.window_ms)?).await?;
     if sse { serve_sse(edge, at, follower).await } else { serve_json(&edge, at, follower, asked.wait_ms).await }
 }
 
@@ -86,7 +94,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
 
 async fn serve_json(
     edge: &Edge,
-    at: TaskRef,
+    at: LogRef,
     mut follower: Follower,
     wait_ms: Option<u64>,
 ) -> Result<Response, Refusal> {
@@ -108,19 +116,22 @@ async fn serve_json(
         ended: batch.over,
         events: merged(&batch.events),
     };
-    let headers = [task_header(at.task), (EPOCH_HEADER, HeaderValue::from(epoch))];
-    Ok((headers, axum::Json(page)).into_response())
+    Ok((named(at), [(EPOCH_HEADER, HeaderValue::from(epoch))], axum::Json(page)).into_response())
 }
 
-async fn serve_sse(edge: Arc<Edge>, at: TaskRef, follower: Follower) -> Result<Response, Refusal> {
+/// The header that names the task, where the log is one's.
+fn named(at: LogRef) -> HeaderMap {
+    at.log.task().map(task_header).into_iter().collect()
+}
+
+async fn serve_sse(edge: Arc<Edge>, at: LogRef, follower: Follower) -> Result<Response, Refusal> {
     let epoch = HeaderValue::from(follower.cursor.epoch.0);
-    let state = edge.log.state(at.log()).await?;
+    let state = edge.log.state(at).await?;
     if state.ended && follower.cursor.next >= state.tail {
         // An EventSource that comes back after the end is told to stay away: 204 stops its reconnecting.
-        return Ok((StatusCode::NO_CONTENT, [task_header(at.task), (EPOCH_HEADER, epoch)]).into_response());
+        return Ok((StatusCode::NO_CONTENT, named(at), [(EPOCH_HEADER, epoch)]).into_response());
     }
     let headers = [
-        task_header(at.task),
         (EPOCH_HEADER, epoch),
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -131,7 +142,7 @@ async fn serve_sse(edge: Arc<Edge>, at: TaskRef, follower: Follower) -> Result<R
         Ok(batch) => Written { bytes: frames(batch), more: true },
         Err(error) => Written { bytes: refused(error), more: false },
     });
-    Ok((headers, Body::from_stream(body)).into_response())
+    Ok((named(at), headers, Body::from_stream(body)).into_response())
 }
 
 /// What a face makes of a batch, and whether it has more to say.
@@ -147,9 +158,9 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    /// Of this task.
-    fn of(task: TaskRef) -> Self {
-        Self { task: Some(task), told: None }
+    /// Of this log's task, if it is a task's.
+    fn of(log: LogRef) -> Self {
+        Self { task: log.log.task().map(|task| TaskRef { tenant: log.tenant, task }), told: None }
     }
 
     /// Of none: the face has no word for it.

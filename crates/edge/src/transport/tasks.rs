@@ -49,14 +49,17 @@ pub(super) fn query<T: for<'a> Deserialize<'a>>(RawQuery(query): RawQuery) -> Re
     parsed.map(|query| query.0).ok_or_else(|| Refusal::new(Code::InvalidRequest, "a query parameter can't be read"))
 }
 
+pub(super) fn idempotency_header(headers: &http::HeaderMap) -> Result<Option<String>, Refusal> {
+    let key = headers.get("idempotency-key").map(|key| key.to_str().map(str::to_owned)).transpose();
+    key.map_err(|_| Refusal::new(Code::InvalidRequest, "`Idempotency-Key` must be plain text"))
+}
+
 pub(super) async fn submit(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let bytes = body::read(&edge, body).await?;
     let mut submission: Submission = body::json(&bytes)?;
-    if let Some(key) = parts.headers.get("idempotency-key") {
-        let key =
-            key.to_str().map_err(|_| Refusal::new(Code::InvalidRequest, "`Idempotency-Key` must be plain text"))?;
-        submission.idempotency_key = Some(key.to_owned());
+    if let Some(key) = idempotency_header(&parts.headers)? {
+        submission.idempotency_key = Some(key);
     }
     let accepted = crate::submit::submit(&edge, TenantId::DEFAULT, submission).await?;
     Ok(acknowledged(&accepted))
@@ -111,6 +114,7 @@ struct ListQuery {
     limit: Option<usize>,
     cursor: Option<String>,
     parent: Option<String>,
+    batch: Option<String>,
     lane: Option<String>,
     code: Option<String>,
 }
@@ -147,6 +151,7 @@ async fn page(edge: &Edge, asked: ListQuery, dead: bool) -> Result<Json<TaskList
         states: states.collect::<Result<_, _>>()?,
         model: asked.model,
         parent: asked.parent.map(|parent| parse_id(&parent)).transpose()?.map(|parent| parent.task),
+        batch: asked.batch.map(|batch| super::batches::parse(&batch)).transpose()?.map(|log| log.log),
         lane: asked.lane,
         code: asked.code,
         dead,

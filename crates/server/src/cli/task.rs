@@ -128,6 +128,9 @@ pub(crate) struct ListArgs {
     /// Only children of this task
     #[arg(long, value_name = "TASK")]
     parent: Option<String>,
+    /// Only tasks of this batch
+    #[arg(long, value_name = "BATCH")]
+    batch: Option<String>,
     /// Only tasks of this lane
     #[arg(long, value_name = "NAME")]
     lane: Option<String>,
@@ -165,8 +168,8 @@ pub(crate) async fn run(command: TaskCommand) -> Outcome {
             let accepted = Http::new(&args.remote.url)?.retry(&args.id).await?;
             print(args.json, &accepted, || format!("{}\n", accepted.id))
         }
-        TaskCommand::List(ListArgs { remote, state, model, parent, lane, code, limit, cursor, json }) => {
-            let filter = Filter { state, model, limit, cursor, parent, lane, code };
+        TaskCommand::List(ListArgs { remote, state, model, parent, batch, lane, code, limit, cursor, json }) => {
+            let filter = Filter { state, model, limit, cursor, parent, batch, lane, code };
             let list = Http::new(&remote.url)?.tasks(&filter).await?;
             print(json, &list, || table::many(&list))
         }

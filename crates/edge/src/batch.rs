@@ -1,0 +1,192 @@
+//! Many tasks at once, and one log that reports their progress.
+//!
+//! ```text
+//!  admit all ──▶ hold room for all ──▶ record ──▶ commit each ──▶ log: `batch` ──▶ ack ──▶ reporter: `progress`, `end`
+//! ```
+//!
+//! All or nothing up to the commits: a task that can't be admitted, or has no room, refuses the batch. After the record a
+//! crash may leave some tasks committed. With an idempotency key the caller repeats itself and gets the rest; without one
+//! nobody was told of them, and the next start stops them.
+
+mod record;
+mod report;
+mod resume;
+
+pub(crate) use record::{Record, find, list, read_progress};
+pub use resume::resume;
+
+use crate::Edge;
+use crate::admission::admit;
+use crate::refusal::Refusal;
+use crate::submit::{hold, take_held};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use tidewire_core::port::{Append, Writer};
+use tidewire_core::queue::Seat;
+use tidewire_core::task::Idempotency;
+use tidewire_core::{Durability, Entry, Epoch, Kind, LogId, LogRef, Task, TenantId};
+use tidewire_proto::batch::{BatchSubmission, BatchTasks};
+use tidewire_proto::{Code, Submission};
+
+/// The most tasks of a batch: their ids fit one event with room to spare, and its reporter watches each.
+pub(crate) const MAX_TASKS: usize = 10_000;
+
+/// How many of them are committed at once: enough to share a sync, few enough to leave room for others.
+const AT_ONCE: usize = 64;
+
+/// The largest `metadata`, as a task's.
+const MAX_METADATA_BYTES: usize = 4096;
+
+/// The producer that the batch itself is in its log; each task's progress has its own.
+const PRODUCER: &str = "batch";
+
+/// A committed batch.
+pub(crate) struct Accepted {
+    pub(crate) log: LogRef,
+    pub(crate) epoch: Epoch,
+    pub(crate) tasks: Vec<String>,
+    /// The idempotency key was known.
+    pub(crate) known: bool,
+}
+
+/// Takes a batch.
+pub(crate) async fn submit(
+    edge: &Arc<Edge>,
+    tenant: TenantId,
+    submission: BatchSubmission,
+) -> Result<Accepted, Refusal> {
+    if edge.draining.is_cancelled() {
+        return Err(Refusal::shutting_down());
+    }
+    let count = submission.tasks.len();
+    if !(1..=MAX_TASKS).contains(&count) {
+        return Err(invalid(format!("a batch has 1 to {MAX_TASKS} tasks, not {count}")));
+    }
+    let metadata = submission.metadata.as_ref().map(|raw| raw.get().to_owned());
+    if metadata.as_ref().is_some_and(|text| text.len() > MAX_METADATA_BYTES || !text.starts_with('{')) {
+        return Err(invalid(format!("`metadata` is a JSON object of at most {MAX_METADATA_BYTES} bytes")));
+    }
+    let hash = hash(&submission);
+    let fresh = LogId::shared(edge.clock.now(), random(edge), Durability::Durable);
+    let (id, known) = match &submission.idempotency_key {
+        Some(key) => record::claim(edge, tenant, key, fresh, hash).await?,
+        None => (fresh, false),
+    };
+    let log = LogRef { tenant, log: id };
+    if known && let Some((epoch, tasks)) = record::committed(edge, log).await? {
+        return Ok(Accepted { log, epoch, tasks, known: true });
+    }
+    let mut tasks = Vec::with_capacity(count);
+    for (index, fields) in submission.tasks.into_iter().enumerate() {
+        let mut task =
+            one(edge, tenant, fields, submission.defaults.as_ref()).await.map_err(|refusal| at(index, refusal))?;
+        task.spec.origin.batch = Some(id);
+        if submission.idempotency_key.is_some() {
+            task.idempotency = Some(Idempotency { key: format!("{id}/{index}"), body_hash: hash });
+        }
+        tasks.push(task);
+    }
+    let record = Record {
+        created_at: edge.clock.now(),
+        total: count as u64,
+        open: true,
+        keyed: submission.idempotency_key.is_some(),
+        retry_of: None,
+        metadata,
+    };
+    let (epoch, tasks) = commit(edge, log, record, tasks).await?;
+    Ok(Accepted { log, epoch, tasks, known: false })
+}
+
+/// Tries a batch's failed tasks again, or those of them that are named: as a batch of its own.
+pub(crate) async fn retry(edge: &Arc<Edge>, of: LogRef, dead: Vec<Task>) -> Result<Accepted, Refusal> {
+    if edge.draining.is_cancelled() {
+        return Err(Refusal::shutting_down());
+    }
+    if dead.is_empty() {
+        return Err(Refusal::new(Code::NotDeadLetter, "none of the batch's tasks has failed and was not tried again"));
+    }
+    let first = find(edge, of).await?;
+    let id = LogId::shared(edge.clock.now(), random(edge), Durability::Durable);
+    let log = LogRef { tenant: of.tenant, log: id };
+    let tasks: Vec<Task> = dead.iter().map(|dead| crate::retry::again(edge, dead, Some(id))).collect();
+    let record = Record {
+        created_at: edge.clock.now(),
+        total: tasks.len() as u64,
+        open: true,
+        keyed: false,
+        retry_of: Some(of.log),
+        metadata: first.metadata,
+    };
+    let (epoch, tasks) = commit(edge, log, record, tasks).await?;
+    Ok(Accepted { log, epoch, tasks, known: false })
+}
+
+async fn commit(
+    edge: &Arc<Edge>,
+    log: LogRef,
+    record: Record,
+    tasks: Vec<Task>,
+) -> Result<(Epoch, Vec<String>), Refusal> {
+    let seats: Vec<Seat> = tasks.iter().map(|task| hold(edge, task)).collect::<Result<_, _>>()?;
+    record::put(edge, log, &record).await?;
+    let commits = seats.into_iter().zip(tasks).map(|(seat, task)| take_held(edge, seat, task));
+    let accepted: Vec<_> = stream::iter(commits).buffered(AT_ONCE).try_collect().await?;
+    let ids: Vec<String> = accepted.iter().map(|accepted| accepted.task.id.to_string()).collect();
+    let epoch = edge.log.create(log).await?;
+    let event = serde_json::to_vec(&BatchTasks { tasks: ids.clone() }).unwrap_or_default();
+    let entries = vec![Entry::new(edge.clock.now(), Kind::Batch, event)];
+    let appended = edge.log.append(Append { log, writer: producer(PRODUCER, 0), entries }).await;
+    appended.map_err(|error| Refusal::new(Code::Unavailable, format!("the batch could not be recorded: {error}")))?;
+    report::start(edge, log);
+    Ok((epoch, ids))
+}
+
+/// One of the batch's own fields over the defaults.
+async fn one(
+    edge: &Edge,
+    tenant: TenantId,
+    fields: serde_json::Map<String, serde_json::Value>,
+    defaults: Option<&serde_json::Map<String, serde_json::Value>>,
+) -> Result<Task, Refusal> {
+    let mut all = defaults.cloned().unwrap_or_default();
+    all.extend(fields);
+    // Raw JSON only comes from text.
+    let text = serde_json::to_string(&all).unwrap_or_default();
+    let submission: Submission = serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+    if submission.idempotency_key.is_some() {
+        return Err(invalid("`idempotency_key` belongs to the batch, not to its tasks"));
+    }
+    if submission.durability.as_deref() == Some("transient") || submission.parent.is_some() {
+        return Err(invalid("the tasks of a batch are durable and have no parent"));
+    }
+    admit(edge, tenant, submission).await
+}
+
+fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::new(Code::InvalidRequest, message)
+}
+
+/// Says which task a refusal is about.
+fn at(index: usize, mut refusal: Refusal) -> Refusal {
+    refusal.0.message = format!("tasks[{index}]: {}", refusal.0.message);
+    refusal
+}
+
+fn random(edge: &Edge) -> u128 {
+    (u128::from(edge.clock.random()) << 64) | u128::from(edge.clock.random())
+}
+
+/// A hash of what was asked for, the key aside: the same after a restart of the same build.
+fn hash(submission: &BatchSubmission) -> u64 {
+    let keyless = BatchSubmission { idempotency_key: None, ..submission.clone() };
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_vec(&keyless).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// An append that is known when it is repeated.
+fn producer(name: &str, sequence: u64) -> Writer {
+    Writer::Producer { producer: name.into(), epoch: 0, sequence, rank: None }
+}

@@ -1,0 +1,192 @@
+//! The reporter of a batch: watches its tasks, and writes into its log as each of them ends. What it writes carries the
+//! task's name as its producer, so that after a crash it can write all again and nothing is there twice.
+
+use super::{PRODUCER, producer, record};
+use crate::Edge;
+use crate::refusal::Refusal;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::{Append, AppendError, Cursor, ReadError};
+use tidewire_core::{Ending, Entry, Failure, Kind, LogRef, Outcome, Task, TaskRef, Usage};
+use tidewire_proto::WireError;
+use tidewire_proto::batch::{BatchTasks, Progress};
+
+/// How soon a reporter tries again after the engine failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How soon a task is looked at again whose log is over and whose record is not: another engine keeps it.
+const LAG: Duration = Duration::from_millis(100);
+
+/// How much of the log is read at once.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// Reports on a batch until it is over or the server ends.
+pub(super) fn start(edge: &Arc<Edge>, log: LogRef) {
+    let edge = edge.clone();
+    edge.tracker.clone().spawn(async move {
+        tokio::select! {
+            () = edge.closing.cancelled() => {}
+            () = persist(&edge, log) => {}
+        }
+    });
+}
+
+async fn persist(edge: &Edge, log: LogRef) {
+    while let Err(refusal) = report(edge, log).await {
+        tracing::warn!(batch = %log.log, error = %refusal.0.message, "the batch's progress waits for the engine");
+        edge.clock.sleep(PAUSE).await;
+    }
+}
+
+/// How far the batch has come.
+#[derive(Default)]
+struct Standing {
+    tasks: Vec<String>,
+    reported: HashSet<String>,
+    done: u64,
+    failed: u64,
+    stopped: u64,
+    ended: bool,
+}
+
+impl Standing {
+    fn count(&mut self, outcome: &str) {
+        match outcome {
+            "done" => self.done += 1,
+            "failed" => self.failed += 1,
+            _ => self.stopped += 1,
+        }
+    }
+}
+
+async fn report(edge: &Edge, log: LogRef) -> Result<(), Refusal> {
+    let mut standing = replay(edge, log).await?;
+    if !standing.ended {
+        let mut usage = Usage::default();
+        let mut ends = FuturesUnordered::new();
+        for (index, task) in standing.tasks.iter().enumerate() {
+            if let Ok(id) = task.parse() {
+                ends.push(ended(edge, index, TaskRef { tenant: log.tenant, task: id }));
+            }
+        }
+        while let Some(end) = ends.next().await {
+            let (index, task, record) = end?;
+            let spent = record.as_ref().and_then(|record| record.ended.as_ref()).map(|(_, ending)| ending.usage);
+            usage = usage.plus(spent.unwrap_or_default());
+            let name = task.task.to_string();
+            if !standing.reported.contains(&name) {
+                tell(edge, log, &mut standing, (index, name, record)).await?;
+            }
+        }
+        drop(ends);
+        finish(edge, log, &standing, usage).await?;
+    }
+    record::close(edge, log).await
+}
+
+/// What the log says already.
+async fn replay(edge: &Edge, log: LogRef) -> Result<Standing, Refusal> {
+    let state = edge.log.state(log).await?;
+    let mut standing = Standing { ended: state.ended, ..Standing::default() };
+    let mut cursor = Cursor { epoch: state.epoch, next: state.first };
+    while cursor.next < state.tail {
+        let page = edge.log.read(log, cursor, PAGE_BYTES).await?;
+        let Some(last) = page.events.last() else { break };
+        cursor.next = last.offset.plus(1);
+        for event in &page.events {
+            match event.kind {
+                Kind::Batch => {
+                    let tasks: Option<BatchTasks> = serde_json::from_slice(&event.data).ok();
+                    standing.tasks = tasks.map(|tasks| tasks.tasks).unwrap_or_default();
+                }
+                Kind::Progress => {
+                    if let Ok(progress) = serde_json::from_slice::<Progress>(&event.data) {
+                        standing.count(&progress.state);
+                        standing.reported.insert(progress.task);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(standing)
+}
+
+/// Waits for a task's end. Without a record: it has expired.
+async fn ended(edge: &Edge, index: usize, at: TaskRef) -> Result<(usize, TaskRef, Option<Task>), Refusal> {
+    match edge.log.watch(at.log()).await {
+        Ok(mut watch) => watch.over().await,
+        Err(ReadError::Unknown) => {}
+        Err(error) => return Err(error.into()),
+    }
+    loop {
+        let record = edge.tasks.get(at).await?;
+        if record.as_ref().is_none_or(|record| record.state.is_ended()) {
+            return Ok((index, at, record));
+        }
+        // The log's watch also ends when the engine lets go of it; then this is how the task's end is seen.
+        edge.clock.sleep(LAG).await;
+    }
+}
+
+/// Writes that a task has ended.
+async fn tell(
+    edge: &Edge,
+    log: LogRef,
+    standing: &mut Standing,
+    (index, task, record): (usize, String, Option<Task>),
+) -> Result<(), Refusal> {
+    let gone = WireError::new(tidewire_proto::Code::UnknownTask, "the task has expired");
+    let (state, error) = match &record {
+        Some(record) => {
+            let failure = record.failure().map(|failure| WireError {
+                code: failure.code.clone(),
+                message: failure.message.clone(),
+                retry_after_ms: None,
+            });
+            (record.state.name().to_owned(), failure)
+        }
+        None => ("failed".to_owned(), Some(gone)),
+    };
+    standing.count(&state);
+    let progress = Progress {
+        task: task.clone(),
+        index,
+        state,
+        error,
+        done: standing.done,
+        failed: standing.failed,
+        stopped: standing.stopped,
+        total: standing.tasks.len() as u64,
+    };
+    let entry = Entry::new(edge.clock.now(), Kind::Progress, serde_json::to_vec(&progress).unwrap_or_default());
+    let append = Append { log, writer: producer(&task, 0), entries: vec![entry] };
+    edge.log.append(append).await.map_err(|error| unwritten(&error))?;
+    standing.reported.insert(task);
+    Ok(())
+}
+
+async fn finish(edge: &Edge, log: LogRef, standing: &Standing, usage: Usage) -> Result<(), Refusal> {
+    let (state, error) = match (standing.failed, standing.stopped) {
+        (0, 0) => (Outcome::Done, None),
+        (0, _) => (Outcome::Stopped, None),
+        (failed, _) => {
+            let message =
+                format!("{failed} of {} tasks failed; retry the batch to try them again", standing.tasks.len());
+            (Outcome::Failed, Some(Failure { code: "batch_incomplete".to_owned(), message }))
+        }
+    };
+    let ending = Ending { state, error, finish_reason: None, usage, attempts: 0 };
+    let append = Append { log, writer: producer(PRODUCER, 1), entries: Vec::new() };
+    match edge.log.end(append, ending).await {
+        Ok(_) | Err(AppendError::Ended { .. }) => Ok(()),
+        Err(error) => Err(unwritten(&error)),
+    }
+}
+
+fn unwritten(error: &AppendError) -> Refusal {
+    Refusal::new(tidewire_proto::Code::Unavailable, error.to_string())
+}
