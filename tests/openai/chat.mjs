@@ -1,6 +1,6 @@
 // The official OpenAI client for JavaScript talks to a server: node chat.mjs URL [MODEL].
 import assert from "node:assert/strict";
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 import { VERSION } from "openai/version";
 
 const base = process.argv[2].replace(/\/$/, "");
@@ -96,6 +96,27 @@ await test("the_stream_helper_gathers_the_same_text", async () => {
   stream.on("content", (delta) => { text += delta; });
   assert.equal(await stream.finalContent(), text);
   assert.ok(text.length > 0);
+});
+
+await test("a_file_is_uploaded_read_back_and_named_in_a_message", async () => {
+  const words = "The tide comes in twice a day. ".repeat(4);
+  const upload = await toFile(Buffer.from(words), "tide.txt");
+  let file = await client.files.create({ file: upload, purpose: "user_data" });
+  assert.deepEqual([file.object, file.bytes, file.filename], ["file", words.length, "tide.txt"]);
+  file = await client.files.waitForProcessing(file.id, { pollInterval: 100 });
+  assert.equal(file.status, "processed");
+  assert.equal(await (await client.files.content(file.id)).text(), words);
+  const listed = [];
+  for await (const { id } of client.files.list({ limit: 1 })) listed.push(id);
+  assert.ok(listed.includes(file.id));
+  const part = { type: "file", file: { file_id: file.id } };
+  const messages = [{ role: "user", content: [{ type: "text", text: "Summarise:" }, part] }];
+  const answer = await client.chat.completions.create(ask(5, { messages }));
+  assert.ok(answer.choices[0].message.content && answer.usage.prompt_tokens >= 28);
+  assert.equal((await client.files.delete(file.id)).deleted, true);
+  const unknown = (error) => error instanceof OpenAI.NotFoundError && error.code === "unknown_file";
+  await assert.rejects(client.files.retrieve(file.id), unknown);
+  await assert.rejects(client.chat.completions.create(ask(5, { messages })), unknown);
 });
 
 await test("an_unknown_model_is_a_not_found_error", async () => {

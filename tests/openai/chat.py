@@ -130,6 +130,30 @@ def fields_that_are_null_are_as_if_left_out():
 
 
 @test
+def a_file_is_uploaded_read_back_and_named_in_a_message():
+    words = b"The tide comes in twice a day. " * 4
+    expiry = {"anchor": "created_at", "seconds": 3600}
+    file = client.files.create(file=("tide.txt", words), purpose="user_data", expires_after=expiry)
+    assert (file.object, file.bytes, file.filename, file.purpose) == ("file", len(words), "tide.txt", "user_data")
+    assert file.expires_at == file.created_at + 3600
+    file = client.files.wait_for_processing(file.id, poll_interval=0.1)
+    assert file.status == "processed" and file.text_bytes == len(words), file
+    assert client.files.content(file.id).read() == words
+    assert file.id in [listed.id for listed in client.files.list(limit=1, order="desc")]
+    assert not list(client.files.list(purpose="batch"))
+    part = {"type": "file", "file": {"file_id": file.id}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "Summarise:"}, part]}]
+    answer = client.chat.completions.create(**ask(5, messages=messages))
+    assert answer.choices[0].message.content and answer.usage.prompt_tokens >= 28, answer.usage
+    deleted = client.files.delete(file.id)
+    assert deleted.deleted and deleted.id == file.id
+    error = raises(openai.NotFoundError, lambda: client.files.retrieve(file.id))
+    assert error.code == "unknown_file", error.code
+    error = raises(openai.NotFoundError, lambda: client.chat.completions.create(**ask(5, messages=messages)))
+    assert error.code == "unknown_file" and file.id in error.message
+
+
+@test
 def an_unknown_model_is_a_not_found_error():
     error = raises(openai.NotFoundError, lambda: client.chat.completions.create(model="no-such-model", messages=STORY))
     assert error.code == "unknown_model", error.code

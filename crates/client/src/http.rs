@@ -1,5 +1,9 @@
 //! The HTTP face: one request, one answer.
 
+mod files;
+
+pub use files::NewFile;
+
 use crate::endpoint::Endpoint;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;

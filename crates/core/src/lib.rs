@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod ending;
 pub mod event;
 pub mod family;
+pub mod files;
 pub mod id;
 pub mod port;
 pub mod queue;

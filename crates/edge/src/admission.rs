@@ -50,6 +50,7 @@ pub(crate) async fn admit(edge: &Edge, tenant: TenantId, submission: Submission)
     }
     let body_hash = body_hash(&submission);
     let input = input(&submission)?;
+    edge.files.check(tenant, &input).await?;
     let chat: ChatInput<'_> = serde_json::from_slice(&input).unwrap_or_default();
     let needs = turn::needs(submission.needs.as_deref())?;
     let target = target(edge, submission.model.as_deref().or(chat.model.as_deref()), &needs)?;

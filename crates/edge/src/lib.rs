@@ -21,6 +21,7 @@ pub use transport::{Streams, router, sweep_streams};
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::Catalog;
+use tidewire_core::files::Files;
 use tidewire_core::port::{Bus, Clock, Directory, EventLog, LogKeeping, Meter, TaskStore};
 use tidewire_core::queue::Queue;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,8 @@ pub struct Edge {
     pub directory: Arc<dyn Directory>,
     /// Where the tasks are.
     pub tasks: Arc<dyn TaskStore>,
+    /// What was uploaded.
+    pub files: Arc<Files>,
     /// Who runs next.
     pub queue: Arc<Queue>,
     /// How workers hear of a stop.

@@ -5,6 +5,7 @@ mod body;
 mod dead_letters;
 mod durable_streams;
 mod events;
+mod files;
 mod guard;
 mod openai;
 mod page;
@@ -48,6 +49,10 @@ pub fn router(edge: Arc<Edge>, operations: Router) -> Router {
         .route("/v1/ws", get(websocket::upgrade))
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/models", get(openai::models))
+        .route("/v1/files", post(files::upload).get(files::list))
+        .route("/v1/files/{id}", get(files::get).delete(files::remove))
+        .route("/v1/files/{id}/content", get(files::content))
+        .route("/v1/files/{id}/text", get(files::text))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(edge.clone())

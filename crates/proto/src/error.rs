@@ -48,6 +48,11 @@ codes! {
     TooManyProducers = "too_many_producers", 429;
     TooManyStreams = "too_many_streams", 429;
     UnknownBatch = "unknown_batch", 404;
+    UnknownFile = "unknown_file", 404;
+    FileNotReadable = "file_not_readable", 400;
+    FileNotProcessed = "file_not_processed", 409;
+    FileTextTooLong = "file_text_too_long", 400;
+    FilesFull = "files_full", 413;
     NotFound = "not_found", 404;
     MethodNotAllowed = "method_not_allowed", 405;
     OffsetInFuture = "offset_in_future", 416;

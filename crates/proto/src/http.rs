@@ -122,6 +122,64 @@ pub struct EventPage<'a> {
     pub events: Vec<WireEvent<'a>>,
 }
 
+/// A file, in OpenAI's shape and with two fields of ours: `sha256` and `text_bytes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileView {
+    /// `file-` and 26 letters.
+    pub id: String,
+    /// `file`.
+    pub object: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// When it was whole, in seconds since the Unix epoch.
+    pub created_at: u64,
+    /// When it goes by itself, in seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+    /// As its sender called it.
+    pub filename: String,
+    /// What it is for.
+    pub purpose: String,
+    /// `uploaded`, `processed` once its text is there, or `error` where it has none.
+    pub status: String,
+    /// Why it has none, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_details: Option<String>,
+    /// SHA-256 of the bytes, in hexadecimal.
+    pub sha256: String,
+    /// Bytes of its text, once that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_bytes: Option<u64>,
+}
+
+/// One page of `GET /v1/files`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileList {
+    /// `list`.
+    pub object: String,
+    /// In the order that was asked for.
+    pub data: Vec<FileView>,
+    /// The first one's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_id: Option<String>,
+    /// The last one's id: the `after` of the next page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_id: Option<String>,
+    /// Whether there are more after it.
+    pub has_more: bool,
+}
+
+/// The answer of `DELETE /v1/files/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRemoved {
+    /// The file's id.
+    pub id: String,
+    /// `file`.
+    pub object: String,
+    /// `true`: a file that was not there is an error.
+    pub deleted: bool,
+}
+
 /// The answer of `GET /readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {

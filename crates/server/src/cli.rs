@@ -5,6 +5,9 @@ mod bench;
 mod chat;
 mod dead;
 mod doctor;
+#[cfg(feature = "documents")]
+mod extract_text;
+mod file;
 mod remote;
 mod show;
 mod task;
@@ -44,6 +47,9 @@ enum Command {
     /// List and retry tasks that failed for good
     #[command(subcommand)]
     Dead(dead::DeadCommand),
+    /// Upload, list, read back and delete files
+    #[command(subcommand)]
+    File(file::FileCommand),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -51,6 +57,10 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Load a server, and say how it bears it
     Bench(bench::BenchArgs),
+    /// Read a document from stdin and write its text; the server starts this for each file
+    #[cfg(feature = "documents")]
+    #[command(hide = true)]
+    ExtractText(extract_text::ExtractArgs),
 }
 
 #[derive(Args)]
@@ -90,9 +100,12 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Task(command) => block_on(task::run(command)),
         Command::Batch(command) => block_on(batch::run(command)),
         Command::Dead(command) => block_on(dead::run(command)),
+        Command::File(command) => block_on(file::run(command)),
         Command::Config(command) => config_command(command),
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Bench(args) => block_on(bench::run(args)),
+        #[cfg(feature = "documents")]
+        Command::ExtractText(args) => extract_text::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error}");

@@ -4,6 +4,7 @@
 mod cli;
 mod clock;
 mod config;
+mod documents;
 mod operations;
 mod serve;
 mod telemetry;

@@ -2,6 +2,7 @@
 
 use crate::clock::SystemClock;
 use crate::config::{Config, EngineKind};
+use crate::documents;
 use crate::operations::{self, Operations};
 use crate::telemetry::Metrics;
 use crate::wiring::{Deployments, Engines, listed_models, upstreams_for};
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tidewire_core::files::{self, Files};
 use tidewire_core::port::{Clock, Timeouts};
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::{Catalog, WorkerId};
@@ -86,9 +88,13 @@ impl Server {
         let catalog = deployments.catalog.clone();
         let listing = listed_models(upstreams_for(&deployments), catalog.clone(), clock.clone(), closing.clone());
         tracker.spawn(listing);
+        let files = Arc::new(files_of(config, &engines, &clock));
+        let readers = config.limits.file_readers;
+        tracker.spawn(documents::read(files.clone(), readers, clock.clone(), draining.clone()));
         let worker = Worker {
             name: WorkerId(config.worker.name.as_str().into()),
             log: engines.logs(),
+            files: files.clone(),
             tasks: engines.tasks(),
             ledger: engines.ledger(),
             dispatch,
@@ -106,6 +112,7 @@ impl Server {
             keeping: engines.keeping(),
             directory: engines.directory(),
             tasks: engines.tasks(),
+            files,
             queue: queue.clone(),
             bus,
             clock: clock.clone(),
@@ -154,6 +161,16 @@ impl Server {
         self.deployments.shutdown();
         self.engines.shutdown().await;
     }
+}
+
+fn files_of(config: &Config, engines: &Engines, clock: &Arc<dyn Clock>) -> Files {
+    let bounds = files::Bounds {
+        file_bytes: config.limits.file_bytes,
+        tenant_bytes: config.limits.files_bytes,
+        files: config.limits.files,
+        text_bytes: config.limits.file_text_bytes,
+    };
+    Files::new(engines.directory(), engines.logs(), engines.keeping(), clock.clone(), bounds)
 }
 
 fn pace(config: &Config) -> Pace {

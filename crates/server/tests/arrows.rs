@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("proto", &[]),
     ("requantise", &[]),
+    ("extract", &[]),
     ("testkit", &["core"]),
     ("engines", &["core"]),
     ("backends", &["core", "requantise"]),
@@ -19,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bench", &["client", "proto"]),
     // Development only, as the server: it puts all of it together.
     ("simulation", &["backends", "client", "core", "edge", "engines", "proto", "worker"]),
-    ("server", &["backends", "bench", "client", "core", "edge", "engines", "proto", "worker"]),
+    ("server", &["backends", "bench", "client", "core", "edge", "engines", "extract", "proto", "worker"]),
 ];
 
 fn crates() -> PathBuf {

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidewire_backends::scripted::{Script, Scripted};
 use tidewire_core::catalog::{Deployment, Takes};
+use tidewire_core::files::{self, Files};
 use tidewire_core::port::{Backend, Bus, Clock, EventLog, Ledger, NoMeter, TaskStore, Timeouts};
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::{Catalog, WorkerId};
@@ -94,6 +95,7 @@ impl World {
 /// The parts of one host that edge and worker share.
 struct Parts {
     logs: Arc<dyn EventLog>,
+    files: Arc<Files>,
     tasks: Arc<dyn TaskStore>,
     ledger: Arc<dyn Ledger>,
     dispatch: Arc<memory::Dispatch>,
@@ -116,8 +118,11 @@ impl Parts {
         let queue = Queue::new(Bounds { waiting: WAITING, ..Bounds::default() }, dispatch.clone(), clock.clone());
         let takes = Takes::One { name: SCRIPTED.into(), model: SCRIPTED.into() };
         let deployment = Deployment { capability: SCRIPTED.into(), takes, built_in: false, has: Vec::new() };
+        let logs = Arc::new(ByDurability::new(logs, transient.clone(), clock.clone()));
+        let (directory, keeping) = (world.tasks.clone(), world.logs.clone());
         Self {
-            logs: Arc::new(ByDurability::new(logs, transient.clone(), clock.clone())),
+            files: Arc::new(Files::new(directory, logs.clone(), keeping, clock.clone(), files::Bounds::default())),
+            logs,
             tasks: Arc::new(ByDurability::new(tasks, transient, clock.clone())),
             ledger,
             dispatch,
@@ -134,6 +139,7 @@ impl Parts {
         let worker = Worker {
             name: WorkerId(name.into()),
             log: self.logs.clone(),
+            files: self.files.clone(),
             tasks: self.tasks.clone(),
             ledger: self.ledger.clone(),
             dispatch: self.dispatch.clone(),
@@ -176,6 +182,7 @@ pub(crate) async fn server(world: Arc<World>) -> turmoil::Result {
         log: parts.logs.clone(),
         keeping: world.logs.clone(),
         directory: world.tasks.clone(),
+        files: parts.files.clone(),
         tasks: parts.tasks.clone(),
         queue: parts.queue.clone(),
         bus: parts.bus.clone(),

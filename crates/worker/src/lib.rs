@@ -7,6 +7,7 @@
 mod context;
 mod draft;
 mod ends;
+mod files;
 mod keeper;
 mod pool;
 mod pump;
@@ -21,6 +22,7 @@ pub use retry::Backoff;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tidewire_core::files::Files;
 use tidewire_core::port::{Backend, Bus, Clock, Dispatch, EventLog, Ledger, Meter, TaskStore, Timeouts};
 use tidewire_core::queue::Queue;
 use tidewire_core::{Catalog, WorkerId};
@@ -31,6 +33,8 @@ pub struct Worker {
     pub name: WorkerId,
     /// Where the answers go.
     pub log: Arc<dyn EventLog>,
+    /// What messages name.
+    pub files: Arc<Files>,
     /// Where the tasks are.
     pub tasks: Arc<dyn TaskStore>,
     /// Where it is settled what they used.

@@ -9,7 +9,7 @@ use futures_util::{FutureExt, Stream, StreamExt, future, stream};
 use std::pin::Pin;
 use std::sync::Arc;
 use tidewire_core::port::{Appended, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request};
-use tidewire_core::{Entry, Kind, Task, Timestamp, Usage};
+use tidewire_core::{Entry, Failure, Kind, Task, Timestamp, Usage};
 
 /// What may pile up during one append before the model has to wait: a few seconds of a fast model.
 const MAX_PENDING_BYTES: usize = 256 * 1024;
@@ -33,6 +33,8 @@ pub(crate) enum Finish {
     Whole(Arc<str>),
     /// The backend failed.
     Failed(BackendError),
+    /// There is nothing to give to the backend, and never will be.
+    Refused(Failure),
     /// An order came.
     Called(Order),
     /// The task's deadline passed.

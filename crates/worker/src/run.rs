@@ -4,6 +4,7 @@ use crate::Worker;
 use crate::context;
 use crate::draft::{Barred, Draft, RetryNote, StartNote, json};
 use crate::ends::{begun, end, ending, failure, settle_from_log, too_late};
+use crate::files;
 use crate::keeper::{Keeper, Leash, Order};
 use crate::pump::{Finish, Pumped, pump};
 use std::sync::Arc;
@@ -71,12 +72,16 @@ async fn attempt(worker: &Worker, task: &Task, lease: &Lease, mut leash: Leash) 
         let ending = ending(Outcome::Failed, Some(gone), draft.used_before, lease.attempt);
         return end(worker, task, draft, Vec::new(), ending).await;
     };
+    let input = context::input(worker, task).await?;
+    let input = match files::with_texts(worker, task, &input, &mut leash).await? {
+        Ok(input) => input,
+        Err(ended) => return conclude(worker, task, lease, draft, ended).await,
+    };
     let model = worker.catalog.model_at_backend(&task.spec.capability, &task.spec.model);
     let note = StartNote { attempt: lease.attempt, worker: &worker.name.0, model: &model };
     let opening = vec![Entry::new(worker.clock.now(), Kind::Started, json(&note))];
     // Only plain text goes on in the middle; a tool call or a train of thought starts over.
     let committed = if draft.has_more_than_text { String::new() } else { draft.text.clone() };
-    let input = context::input(worker, task).await?;
     let request = Request { model, input, committed, timeouts: worker.pace.timeouts };
     let pumped = pump(worker, task, &mut draft, &mut leash, opening, (backend, request)).await?;
     conclude(worker, task, lease, draft, pumped).await
@@ -112,6 +117,7 @@ async fn conclude(worker: &Worker, task: &Task, lease: &Lease, draft: Draft, pum
     let (outcome, error, finish_reason) = match pumped.finish {
         Finish::Whole(reason) => (Outcome::Done, None, Some(reason.to_string())),
         Finish::TooLate => (Outcome::Failed, Some(too_late()), None),
+        Finish::Refused(failure) => (Outcome::Failed, Some(failure), None),
         Finish::Called(Order::Stop | Order::Go) => (Outcome::Stopped, None, None),
         Finish::Called(Order::Lost) => return Err(Barred::Fenced),
         Finish::Called(Order::HandBack) => {

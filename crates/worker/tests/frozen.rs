@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidewire_backends::scripted::{Script, Scripted, text};
 use tidewire_core::catalog::{Deployment, Takes};
+use tidewire_core::files::{self, Files};
 use tidewire_core::port::{
     Append, AppendError, Backend, Bus, Clock, Cursor, EventLog, Leasing, Ledger, NoMeter, Signal, TaskStore, Writer,
 };
@@ -46,6 +47,7 @@ impl World {
         let worker = Worker {
             name: WorkerId("healthy".into()),
             log: self.engine.clone(),
+            files: self.files(),
             tasks: self.engine.clone(),
             ledger: self.engine.clone(),
             dispatch: dispatch.clone(),
@@ -58,6 +60,11 @@ impl World {
             pace: Pace { lease: LEASE, ..Pace::default() },
         };
         Pool::start(worker, vec![Slots { capability, count: 4 }])
+    }
+
+    fn files(&self) -> Arc<Files> {
+        let (engine, clock) = (self.engine.clone(), self.clock.clone());
+        Arc::new(Files::new(engine.clone(), engine.clone(), engine, clock, files::Bounds::default()))
     }
 
     /// A task that a worker leased, wrote three words of, and froze with.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use tidewire_proto::Code;
 
 /// What a page of another origin may read of an answer's headers.
-const EXPOSED: &str = "tidewire-task, tidewire-epoch, tidewire-state, retry-after, etag, location, stream-next-offset, \
-    stream-up-to-date, stream-closed, stream-cursor, stream-ttl, stream-expires-at, stream-sse-data-encoding, \
+const EXPOSED: &str = "tidewire-task, tidewire-epoch, tidewire-state, tidewire-sha256, retry-after, etag, location, \
+    stream-next-offset, stream-up-to-date, stream-closed, stream-cursor, stream-ttl, stream-expires-at, stream-sse-data-encoding, \
     producer-epoch, producer-seq, producer-expected-seq, producer-received-seq";
 
 /// Lets a request through, or refuses it; answers preflights.

@@ -55,6 +55,11 @@ pub(crate) struct Limits {
     pub(crate) data_free_bytes: u64,
     pub(crate) streams: usize,
     pub(crate) long_poll_ms: u64,
+    pub(crate) file_bytes: u64,
+    pub(crate) files_bytes: u64,
+    pub(crate) files: u64,
+    pub(crate) file_text_bytes: u64,
+    pub(crate) file_readers: usize,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -192,6 +197,11 @@ impl Default for Limits {
             data_free_bytes: 256 * 1024 * 1024,
             streams: 100_000,
             long_poll_ms: 30_000,
+            file_bytes: 512 * 1024 * 1024,
+            files_bytes: 10 * 1024 * 1024 * 1024,
+            files: 10_000,
+            file_text_bytes: 1024 * 1024,
+            file_readers: 2,
         }
     }
 }
