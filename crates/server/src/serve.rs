@@ -76,14 +76,7 @@ impl Server {
     ) -> Self {
         let (tracker, draining, closing) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let dispatch = Engines::dispatch();
-        let bounds = Bounds {
-            waiting: config.queue.waiting,
-            waiting_per_tenant: config.queue.waiting_per_tenant,
-            running: config.queue.running,
-            running_per_tenant: config.queue.running_per_tenant,
-            ..Bounds::default()
-        };
-        let queue = Arc::new(Queue::new(bounds, dispatch.clone(), clock.clone()));
+        let queue = Arc::new(Queue::new(bounds(config), dispatch.clone(), clock.clone()));
         let bus = Engines::bus();
         let catalog = deployments.catalog.clone();
         let listing = listed_models(upstreams_for(&deployments), catalog.clone(), clock.clone(), closing.clone());
@@ -119,12 +112,7 @@ impl Server {
             meter: metrics.clone(),
             catalog,
             streams: Streams::new(&*clock),
-            limits: Limits {
-                body_bytes: config.limits.body_bytes,
-                follows_per_connection: config.limits.follows_per_connection,
-                streams: config.limits.streams,
-                long_poll: Duration::from_millis(config.limits.long_poll_ms),
-            },
+            limits: limits(config),
             access: Access {
                 allowed_origins: config.access.origins.clone(),
                 allowed_hosts: config.access.hosts.clone(),
@@ -160,6 +148,25 @@ impl Server {
         }
         self.deployments.shutdown();
         self.engines.shutdown().await;
+    }
+}
+
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        waiting: config.queue.waiting,
+        waiting_per_tenant: config.queue.waiting_per_tenant,
+        running: config.queue.running,
+        running_per_tenant: config.queue.running_per_tenant,
+        ..Bounds::default()
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        body_bytes: config.limits.body_bytes,
+        follows_per_connection: config.limits.follows_per_connection,
+        streams: config.limits.streams,
+        long_poll: Duration::from_millis(config.limits.long_poll_ms),
     }
 }
 

@@ -69,7 +69,7 @@ async fn a_file_comes_back_byte_for_byte_over_a_restart_and_is_gone_once_deleted
     assert_eq!(small.sha256, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     let ids = |list: tidewire_proto::http::FileList| list.data.into_iter().map(|file| file.id).collect::<Vec<_>>();
     assert_eq!(ids(http.files(None, None).await.unwrap()), [small.id.clone(), file.id.clone()], "newest first");
-    assert_eq!(ids(http.files(Some(1), Some(&small.id)).await.unwrap()), [file.id.clone()]);
+    assert_eq!(ids(http.files(Some(1), Some(&small.id)).await.unwrap()), [&*file.id]);
     assert!(http.delete_file(&file.id).await.unwrap().deleted);
     for gone in [
         http.file(&file.id).await.unwrap_err().to_string(),
@@ -164,7 +164,7 @@ async fn an_upload_that_breaks_off_leaves_no_file_and_a_kill_loses_none_that_was
          content-length: 4000000\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nuser_data\r\n\
          --b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"half.txt\"\r\n\r\n"
     );
-    let half = [head.as_bytes(), &[b'x'; 2_000_000]].concat();
+    let half = [head.as_bytes(), &vec![b'x'; 2_000_000]].concat();
     let mut hung_up = tokio::net::TcpStream::connect(&host).await.unwrap();
     hung_up.write_all(&half).await.unwrap();
     drop(hung_up);
