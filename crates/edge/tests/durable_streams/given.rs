@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, Request};
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::Catalog;
+use tidewire_core::files::{self, Files};
 use tidewire_core::port::NoMeter;
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_edge::{Access, Edge, Limits, Streams};
@@ -72,8 +73,11 @@ impl World {
 
     fn on(engine: Arc<memory::Engine>, clock: Arc<HandClock>, limits: Limits) -> Self {
         let mortal = Arc::new(Mortal::new(engine.clone()));
+        let (directory, log, keeping) = (mortal.clone(), mortal.clone(), mortal.clone());
+        let files = Files::new(directory, log, keeping, clock.clone(), files::Bounds::default());
         let edge = Arc::new(Edge {
             log: mortal.clone(),
+            files: Arc::new(files),
             keeping: mortal.clone(),
             directory: mortal.clone(),
             tasks: engine.clone(),
