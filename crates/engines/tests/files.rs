@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::TenantId;
-use tidewire_core::files::{About, Bounds, File, Files, MessageError, Status, Sweep};
+use tidewire_core::files::{About, Bounds, ContentError, File, Files, MessageError, Status, Sweep};
 use tidewire_core::port::{Clock, LogKeeping};
 use tidewire_engines::memory;
 use tidewire_testkit::clock::HandClock;
@@ -102,7 +102,27 @@ async fn a_file_that_is_deleted_while_it_is_read_leaves_no_text() {
     assert!(world.files.remove(TENANT, file.id).await.unwrap());
     world.files.end_reading(reading, Ok("text".to_owned())).await.unwrap();
     assert_eq!(world.logs().await, 0);
+    let file = world.put(b"text", None).await;
+    let reading = world.files.begin_reading(TENANT, file.id).await.unwrap().unwrap();
+    let (ended, removed) = tokio::join!(
+        world.files.end_reading(reading, Ok("long ".repeat(1_000_000))),
+        world.files.remove(TENANT, file.id)
+    );
+    assert_eq!((ended, removed, world.logs().await), (Ok(()), Ok(true), 0));
     assert!(!world.files.remove(TENANT, file.id).await.unwrap());
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_the_uploaded_ones_are_never_told_to_be_whole() {
+    let world = World::new();
+    let mut file = world.put(b"text", None).await;
+    let mut content = world.files.content(TENANT, &file).await.unwrap();
+    assert_eq!(content.next().await, Ok(Some("text".into())));
+    assert_eq!(content.next().await, Ok(None));
+    file.sha256.replace_range(..1, if file.sha256.starts_with('0') { "1" } else { "0" });
+    let mut content = world.files.content(TENANT, &file).await.unwrap();
+    assert_eq!(content.next().await, Ok(Some("text".into())));
+    assert_eq!(content.next().await, Err(ContentError::Damaged));
 }
 
 #[tokio::test]

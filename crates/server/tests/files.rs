@@ -56,8 +56,10 @@ async fn a_file_comes_back_byte_for_byte_over_a_restart_and_is_gone_once_deleted
     let bytes: Vec<u8> = (0..3_000_001u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let file = upload(&http, "some.bin", bytes.clone()).await;
     assert_eq!((file.bytes, file.object.as_str(), file.filename.as_str()), (3_000_001, "file", "some.bin"));
-    // By `sha256sum`, of the same bytes.
-    assert_eq!(file.sha256.len(), 64);
+    // FIPS 180-2, appendix B.1.
+    let abc = upload(&http, "abc", b"abc".to_vec()).await;
+    assert_eq!(abc.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    http.delete_file(&abc.id).await.unwrap();
     server.terminate();
     server.restart();
     let http = server.http();
@@ -151,6 +153,22 @@ async fn a_hostile_document_is_an_error_of_that_file_and_of_nothing_else() {
         }
     };
     tokio::time::timeout(PATIENCE, none_left).await.expect("all helpers end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_file_is_deleted_before_its_turn_fails_and_says_which() {
+    let server = Server::start(&scripted(1));
+    let (http, session) = (server.http(), server.session().await);
+    let file = upload(&http, "a.txt", b"text".to_vec()).await;
+    let endless = support::task(json!({ "tokens": 1_000_000, "delay_ms": 20 }));
+    let holds_the_slot = session.submit(endless).await.unwrap();
+    let waits = http.submit(&naming(&[&file.id])).await.unwrap();
+    http.delete_file(&file.id).await.unwrap();
+    session.stop(&holds_the_slot.ack.task).await.unwrap();
+    http.text(&waits.id, Some(PATIENCE)).await.unwrap();
+    let end = http.task(&waits.id).await.unwrap().end.unwrap();
+    assert_eq!((&end["state"], &end["error"]["code"]), (&"failed".into(), &"unknown_file".into()), "{end}");
+    assert!(end["error"]["message"].as_str().unwrap().contains(&file.id), "{end}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

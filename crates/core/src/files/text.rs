@@ -55,7 +55,12 @@ impl Files {
         let log = file.text.map(|log| LogRef { tenant, log });
         match (text, log) {
             (Ok(text), Some(log)) => {
-                self.keep_text(log, &text).await?;
+                if let Err(error) = self.keep_text(log, &text).await {
+                    // Deleted meanwhile, and the text's log with it; else the engine is unwell, and later may not be.
+                    let stands = self.get(tenant, file.id).await?.is_some();
+                    self.hand_back(Reading { tenant, file, version }).await?;
+                    return if stands { Err(error) } else { Ok(()) };
+                }
                 file.text_bytes = Some(text.len() as u64);
                 file.status = Status::Processed;
             }

@@ -12,8 +12,8 @@ use tidewire_proto::Code;
 
 /// What a page of another origin may read of an answer's headers.
 const EXPOSED: &str = "tidewire-task, tidewire-epoch, tidewire-state, tidewire-sha256, retry-after, etag, location, \
-    stream-next-offset, stream-up-to-date, stream-closed, stream-cursor, stream-ttl, stream-expires-at, stream-sse-data-encoding, \
-    producer-epoch, producer-seq, producer-expected-seq, producer-received-seq";
+    stream-next-offset, stream-up-to-date, stream-closed, stream-cursor, stream-ttl, stream-expires-at, \
+    stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, producer-received-seq";
 
 /// Lets a request through, or refuses it; answers preflights.
 pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
