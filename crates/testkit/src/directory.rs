@@ -8,6 +8,7 @@ use tidewire_core::TenantId;
 use tidewire_core::port::{
     Directory, Expect, MAX_NAME_BYTES, MAX_RECORD_BYTES, PutError, RecordName, RemoveRecordError, Shelf,
 };
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 crate::suite::suite!(
@@ -107,18 +108,20 @@ async fn of_puts_at_once_that_expect_the_same_one_wins<H: Harness<Engine: Direct
 }
 
 async fn a_counter_by_compare_and_set_loses_nothing<H: Harness<Engine: Directory>>(h: &H) {
-    const COUNTERS: u64 = 4;
-    const EACH: u64 = 5;
+    const COUNTERS: usize = 4;
+    const EACH: usize = 5;
     let engine = Arc::new(h.open().await);
     engine.put(name("count"), value("0"), Expect::Absent).await.unwrap();
     let mut counting = JoinSet::new();
+    let all_there = Arc::new(Barrier::new(COUNTERS));
     for _ in 0..COUNTERS {
-        let engine = engine.clone();
+        let (engine, all_there) = (engine.clone(), all_there.clone());
         counting.spawn(async move {
+            all_there.wait().await;
             let mut counted = 0;
             while counted < EACH {
                 let (count, version) = found(&*engine, "count").await.unwrap();
-                let next = (count.parse::<u64>().unwrap() + 1).to_string();
+                let next = (count.parse::<usize>().unwrap() + 1).to_string();
                 // Here another one gets in, also where one thread runs them all.
                 tokio::task::yield_now().await;
                 match engine.put(name("count"), value(&next), Expect::Version(version)).await {
