@@ -12,8 +12,11 @@ use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
-use tidewire_core::port::{EventLog, Ledger, Renewal, SubmitError, TaskStore};
-use tidewire_core::{Fence, Offset, State};
+use tidewire_core::port::{
+    Append, AppendError, Directory, EventLog, Expect, Ledger, PutError, RecordName, Renewal, Shelf, SubmitError,
+    TaskStore, Writer,
+};
+use tidewire_core::{Durability, Fence, LogId, LogRef, Offset, State};
 use tidewire_engines::embedded::{BeforeCommit, Config, Engine, Mode};
 
 /// Tells stuck from slow; no test waits for it when all is well.
@@ -80,7 +83,7 @@ async fn after_a_full_disk_the_engine_goes_on_by_itself_with_all_that_was_acknow
     assert_eq!(read_all(&engine, log, 100).await.len(), 1);
     assert!(!watch.now().over, "who follows goes on following");
     // The worker lost its lease with the store, as after a restart, and no lease has its fence again.
-    let held = engine.get(task(1).at()).await.unwrap().unwrap();
+    let held = TaskStore::get(&engine, task(1).at()).await.unwrap().unwrap();
     assert_eq!((held.state, held.leased_until, held.attempts), (State::Running, None, 1));
     let (_, again) = engine.lease(task(1).at(), leasing()).await.unwrap();
     assert_eq!((again.fence, again.attempt), (Fence(2), 2));
@@ -136,7 +139,7 @@ async fn after_a_sync_that_failed_nothing_is_taken_until_the_process_is_started_
         assert!(reason.contains("look at the disk, then start the server again"), "{reason}");
     }
     // It is in the store by now, and must not be seen: the disk has not confirmed it.
-    assert_eq!(engine.get(task(2).at()).await.unwrap(), None);
+    assert_eq!(TaskStore::get(&engine, task(2).at()).await.unwrap(), None);
     assert!(engine.state(task(2).at().log()).await.is_err());
     assert_eq!(engine.failures_and_recoveries(), (1, 0));
     close(engine).await;
@@ -208,6 +211,13 @@ async fn new_tasks_are_refused_while_the_disk_has_less_free_than_it_should() {
     for refused in [large, task(3)] {
         assert!(matches!(engine.submit(refused).await, Err(SubmitError::Unavailable(_))));
     }
+    let shared = LogRef { log: LogId::shared(NOW, 1, Durability::Durable), ..log };
+    engine.create(shared).await.unwrap();
+    let said = Append { log: shared, writer: Writer::Open { rank: None }, entries: vec![text("x")] };
+    assert!(matches!(engine.append(said).await, Err(AppendError::Unavailable(_))), "a shared log waits");
+    let name = RecordName { tenant: log.tenant, shelf: Shelf::Files, name: "new".to_owned() };
+    let put = engine.put(name, vec![1].into(), Expect::Absent).await;
+    assert!(matches!(put, Err(PutError::Unavailable(_))), "a new record waits");
     assert!(!engine.submit(known).await.unwrap().fresh, "a task that is known is answered for");
     engine.lease(task(1).at(), leasing()).await.unwrap();
     engine.append(leased(log, 1, 0, vec![text("running tasks go on")])).await.unwrap();

@@ -19,6 +19,10 @@ impl Directory for Engine {
 
     async fn put(&self, name: RecordName, value: Bytes, expect: Expect) -> Result<u64, PutError> {
         name.admit(&value)?;
+        // A new record is new work; a change of one may be on its way to free some of the disk.
+        if expect == Expect::Absent {
+            self.shared.room_for_work()?;
+        }
         self.ask(name.name.len() + value.len(), |reply| Op::PutRecord(name, value, expect, reply)).await
     }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tidewire_core::port::{
     Append, AppendError, Appended, Cursor, EventLog, LogState, Page, ReadError, Unavailable, Watch,
 };
-use tidewire_core::{Ending, Epoch, LogRef};
+use tidewire_core::{Ending, Epoch, LogKind, LogRef};
 
 #[async_trait]
 impl EventLog for Engine {
@@ -20,6 +20,10 @@ impl EventLog for Engine {
     }
 
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        // What a running task says is kept as long as the disk takes anything. A shared log can wait.
+        if append.log.log.kind() == LogKind::Shared && !append.entries.is_empty() {
+            self.shared.room_for_work()?;
+        }
         self.ask(size(&append), |reply| Op::Append(append, None, reply)).await
     }
 
