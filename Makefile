@@ -23,5 +23,5 @@ check: ## Check style, lints, licences and sources
 bench: build ## Measure: sessions over WebSocket, and the built-in model alone
 	@scripts/bench.sh
 
-soak: ## Run the long proofs: 200 kills under load, 1,000 seeds of the simulation, 5,000 cases of the model
+soak: ## Run the long proofs (about 90 minutes): kills, cuts, power loss, failing disks, simulation, model, steady load
 	@scripts/soak.sh

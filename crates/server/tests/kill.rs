@@ -15,10 +15,20 @@ use tokio::sync::watch;
 const SLOTS: usize = 24;
 const TASKS: usize = 40;
 const TOKENS: usize = 40;
+/// So many are in mid-text when the server is killed.
+const AT_ONCE: usize = 20;
+
+/// How far a reader has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Before,
+    MidText,
+    Ended,
+}
 
 /// Follows to the end, and tells on the way that text has come. Returns the text and the events, counted twice:
 /// as they came, and as the last offset says.
-async fn read(mut log: Follow, has_text: watch::Sender<bool>) -> (String, u64, u64, serde_json::Value) {
+async fn read(mut log: Follow, stage: watch::Sender<Stage>) -> (String, u64, u64, serde_json::Value) {
     let mut answer = Answer::default();
     let (mut came, mut next) = (0, 0);
     while let Some(batch) = log.next().await {
@@ -31,9 +41,11 @@ async fn read(mut log: Follow, has_text: watch::Sender<bool>) -> (String, u64, u
             came += event.count;
             answer.apply(&event);
         }
-        has_text.send_replace(!answer.text().is_empty() && answer.end().is_none());
+        if !answer.text().is_empty() {
+            stage.send_replace(if answer.end().is_none() { Stage::MidText } else { Stage::Ended });
+        }
     }
-    has_text.send_replace(false);
+    stage.send_replace(Stage::Ended);
     (answer.text().to_owned(), came, next, answer.end().cloned().expect("every acknowledged task ends"))
 }
 
@@ -48,13 +60,20 @@ async fn submit_all(session: &Session, round: usize) -> Vec<(String, Follow, Str
     tasks
 }
 
-/// Waits until at least 20 tasks are in mid-text.
-async fn mid_text(mut flags: Vec<watch::Receiver<bool>>) {
+/// Waits until at least 20 tasks are in mid-text. `false` where a slow machine let the moment pass: then so many have
+/// ended that it does not come again.
+async fn mid_text(mut stages: Vec<watch::Receiver<Stage>>) -> bool {
     loop {
-        if flags.iter().filter(|flag| *flag.borrow()).count() >= 20 {
-            return;
+        let count = |wanted| stages.iter().filter(|stage| *stage.borrow() == wanted).count();
+        if count(Stage::MidText) >= AT_ONCE {
+            return true;
         }
-        let changes: Vec<_> = flags.iter_mut().map(|flag| Box::pin(flag.changed())).collect();
+        if count(Stage::Ended) > TASKS - AT_ONCE {
+            return false;
+        }
+        // A reader that has ended changes no more, and would be ready at once.
+        let waiting = stages.iter_mut().filter(|stage| *stage.borrow() != Stage::Ended);
+        let changes: Vec<_> = waiting.map(|stage| Box::pin(stage.changed())).collect();
         let _ = futures_util::future::select_all(changes).await;
     }
 }
@@ -64,19 +83,28 @@ async fn a_server_that_is_killed_in_mid_text_loses_nothing_that_it_acknowledged(
     let kills = number_from_env("TIDEWIRE_TEST_KILLS", 5);
     let mut random = Random::new(0x5EED_1E55);
     let mut server = Server::start(&scripted(SLOTS));
-    let mut second_attempts = 0;
-    for round in 0..kills {
+    let (mut second_attempts, mut others_queued) = (0, 0);
+    let (mut round, mut missed) = (0, 0);
+    while round < kills {
         let session = server.session().await;
         let tasks = submit_all(&session, round).await;
         let (mut flags, mut readers) = (Vec::new(), Vec::new());
         for (id, log, seed) in tasks {
-            let (flag, seen) = watch::channel(false);
+            let (flag, seen) = watch::channel(Stage::Before);
             flags.push(seen);
             readers.push((id, seed, tokio::spawn(read(log, flag))));
         }
-        tokio::time::timeout(PATIENCE, mid_text(flags)).await.expect("20 tasks come into mid-text");
+        if !tokio::time::timeout(PATIENCE, mid_text(flags)).await.expect("20 tasks come into mid-text") {
+            for (id, _, reader) in readers {
+                tokio::time::timeout(PATIENCE, reader).await.unwrap_or_else(|_| panic!("{id} ends")).unwrap();
+            }
+            missed += 1;
+            assert!(missed <= 10 + kills, "the machine is too slow for this test");
+            continue;
+        }
+        round += 1;
         let queued = server.http().tasks(&Filter { state: Some("queued".into()), ..Filter::default() }).await.unwrap();
-        assert!(!queued.tasks.is_empty(), "others queue");
+        others_queued += usize::from(!queued.tasks.is_empty());
         // Not to wait for anything: the moment of the kill is what this test varies.
         tokio::time::sleep(Duration::from_micros(random.below(200_000))).await;
         server.kill();
@@ -92,5 +120,8 @@ async fn a_server_that_is_killed_in_mid_text_loses_nothing_that_it_acknowledged(
         assert_eq!((counts.gaps, counts.duplicates, counts.started_over), (0, 0, 0), "{counts:?}");
         assert!(counts.reconnects > 0, "the kill was noticed");
     }
+    println!("{kills} kills, {second_attempts} tasks in the middle of their text: nothing is lost or doubled");
+    // Not in every round: on a busy machine the last of them may have begun by then.
+    assert!(others_queued > 0, "others queued meanwhile");
     assert!(second_attempts > 0, "some task was in the middle of its text");
 }

@@ -24,7 +24,7 @@ pub(crate) enum Size {
 impl Size {
     fn stories(self) -> usize {
         match self {
-            Self::Small => 56,
+            Self::Small => 80,
             Self::Large => 260,
         }
     }
