@@ -197,7 +197,8 @@ fn settled(world: &World, tasks: &[Task]) {
             broken(world, format_args!("{} is done, and used nothing", task.id));
         }
     }
-    let transient = world.history.told().acks.iter().any(|acked| !acked.durable);
+    // A transient task is settled here too, also one whose ack got lost, and its record went with its host.
+    let transient = world.history.told().asked_transient;
     let over = totals.usage.output_tokens > usage.output_tokens && !transient;
     if totals.usage.output_tokens < usage.output_tokens || over {
         broken(world, format_args!("the ends say {usage:?}, and the accounts {totals:?}"));

@@ -21,6 +21,8 @@ pub(crate) struct Told {
     pub(crate) stops: Vec<StopAnswer>,
     /// Who was told that which log has ended, and what was to come next.
     pub(crate) ends: Vec<(String, String, u64)>,
+    /// Somebody has submitted a transient task.
+    pub(crate) asked_transient: bool,
     /// How far anybody has seen each durable log.
     pub(crate) board: BTreeMap<String, (u32, u64)>,
 }

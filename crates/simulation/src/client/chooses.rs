@@ -44,6 +44,7 @@ impl Client {
 
     fn any_task(&mut self, number: u64) -> Submit {
         let durable = !self.dice.per_mille(150);
+        self.history.told().asked_transient |= !durable;
         let seed = format!("{}.{number}.", self.name.replace("client-", "c"));
         let tokens = self.dice.between(1, 30);
         let delay_ms = if self.dice.per_mille(400) { 0 } else { self.dice.between(1, 60) };

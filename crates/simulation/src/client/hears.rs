@@ -149,7 +149,7 @@ impl Client {
 
     fn refused(&mut self, asked: Asked, frame: &Value) {
         let code = frame["error"]["code"].as_str().unwrap_or_default();
-        let passes = matches!(code, "queue_full" | "unavailable" | "shutting_down");
+        let passes = matches!(code, "queue_full" | "wait_too_long" | "unavailable" | "shutting_down");
         match asked {
             Asked::Submit(number) if passes => self.book.retry_later(Asked::Submit(number)),
             Asked::Stop(task) if passes => self.book.retry_later(Asked::Stop(task)),
