@@ -215,6 +215,28 @@ async fn a_ttl_counts_from_the_last_use_and_a_restart_ends_nothing_early() {
 }
 
 #[tokio::test]
+async fn a_stream_that_somebody_waits_for_does_not_expire() {
+    for live in ["long-poll", "sse"] {
+        let world = World::new();
+        world.ask(put("a", &[("stream-ttl", "8"), ("content-type", "text/plain")], "x")).await;
+        let path = format!("a?offset=now&live={live}");
+        let waiting = tokio::spawn({
+            let world = world.clone();
+            async move { world.ask(get(&path)).await }
+        });
+        for _ in 0..7 {
+            world.until_somebody_sleeps().await;
+            world.clock.advance(Duration::from_secs(4));
+        }
+        // Not by what this process has in mind alone.
+        world.until_somebody_sleeps().await;
+        assert_eq!(world.restarted().ask(get("a")).await.body, "x", "{live}");
+        assert_eq!(world.ask(delete("a")).await.status, 204);
+        assert_eq!(waiting.await.unwrap().status, if live == "sse" { 200 } else { 404 }, "and its end is told");
+    }
+}
+
+#[tokio::test]
 async fn an_expired_stream_with_forks_stays_for_them() {
     let world = World::new();
     let at = [("content-type", "text/plain"), ("stream-expires-at", "2025-06-15T16:00:00Z")];

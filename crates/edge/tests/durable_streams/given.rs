@@ -122,6 +122,13 @@ impl World {
         Seen { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
+    /// All is in memory: what a task does between two sleeps, it does without waiting for anybody.
+    pub(crate) async fn until_somebody_sleeps(&self) {
+        while self.clock.sleepers() == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Lets the sweep look at every stream once.
     pub(crate) async fn sweep(&self) {
         let stop = CancellationToken::new();
@@ -129,15 +136,9 @@ impl World {
             let (edge, stop) = (self.edge.clone(), stop.clone());
             async move { stop.run_until_cancelled(tidewire_edge::sweep_streams(edge)).await }
         });
-        // All is in memory: what the sweep does between two sleeps, it does without waiting for anybody.
-        let asleep = async || {
-            while self.clock.sleepers() == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        asleep().await;
+        self.until_somebody_sleeps().await;
         self.clock.advance(SWEEP);
-        asleep().await;
+        self.until_somebody_sleeps().await;
         stop.cancel();
         sweeping.await.unwrap();
     }

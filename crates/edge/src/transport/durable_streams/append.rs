@@ -28,7 +28,7 @@ pub(super) async fn post(edge: &Edge, parts: &Parts, body: Body) -> Result<Respo
     let name = Place::parse(parts.uri.path())?.stream()?;
     let headers = &parts.headers;
     let (closes, producer, seq) = (asked::closes(headers), asked::producer(headers)?, asked::seq(headers)?);
-    let found = live(edge, &name).await?;
+    let mut found = live(edge, &name).await?;
     let body = body::read(edge, body).await?;
     if body.is_empty() && !closes {
         return Err(Refused::invalid("an append needs a body, or `Stream-Closed: true` to close the stream"));
@@ -48,7 +48,7 @@ pub(super) async fn post(edge: &Edge, parts: &Parts, body: Body) -> Result<Respo
     };
     let is_close_only = entries.is_empty();
     let appended = say(edge, &name, &found, writer, entries, closes).await;
-    edge.streams.touch(edge, &name, &found).await;
+    edge.streams.touch(edge, &name, &mut found).await;
     let view = View::of(edge, &name, &found).await?;
     match appended {
         Ok(appended) => Ok(accepted(&view, appended, producer.as_ref(), closes, is_close_only)),

@@ -2,12 +2,12 @@
 
 use super::answer::Refused;
 use super::delete::{collect, dismantle, is_abandoned, retire};
-use super::record::{Found, Name, State, Stream, put};
+use super::record::{Found, Name, State, Stream, find, put};
 use crate::Edge;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tidewire_core::port::{Clock, Expect, Shelf};
+use tidewire_core::port::{Clock, Expect, PutError, Shelf};
 use tidewire_core::{LogId, TenantId, Timestamp};
 
 /// A touch is written down once this part of the TTL has gone by since the last one that was: so a stream that
@@ -58,8 +58,11 @@ impl Streams {
 
     /// Somebody reads or writes a stream. What goes wrong here must not fail the reader: at worst the stream
     /// expires as if this touch had not been.
-    pub(super) async fn touch(&self, edge: &Edge, name: &Name, found: &Found) {
-        let Some(ttl) = found.stream.ttl_s.map(Duration::from_secs) else { return };
+    pub(super) async fn touch(&self, edge: &Edge, name: &Name, found: &mut Found) {
+        let Some(ttl) = found.stream.ttl_s.map(Duration::from_secs).filter(|_| found.stream.state == State::Open)
+        else {
+            return;
+        };
         let now = edge.clock.now();
         let is_noted = {
             let mut touched = self.touched();
@@ -73,13 +76,23 @@ impl Streams {
             return;
         }
         let stream = Stream { touched_at: now, ..found.stream.clone() };
-        // A conflict is somebody else's touch, or the stream's end.
-        if put(edge, name, &stream, Expect::Version(found.version)).await.is_ok() {
-            let mut touched = self.touched();
-            // A later one stays.
-            if touched.get(&found.stream.log) == Some(&now) {
-                touched.remove(&found.stream.log);
+        match put(edge, name, &stream, Expect::Version(found.version)).await {
+            Ok(version) => {
+                *found = Found { stream, version };
+                let mut touched = self.touched();
+                // A later one stays.
+                if touched.get(&found.stream.log) == Some(&now) {
+                    touched.remove(&found.stream.log);
+                }
             }
+            // Somebody else's touch, or the stream's end. A reader that stays writes over it the next time.
+            Err(PutError::Conflict { .. }) => {
+                let fresh = find(edge, name).await.ok().flatten();
+                if let Some(fresh) = fresh.filter(|fresh| fresh.stream.log == found.stream.log) {
+                    *found = fresh;
+                }
+            }
+            Err(_) => {}
         }
     }
 }

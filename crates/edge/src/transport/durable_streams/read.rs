@@ -11,6 +11,7 @@ use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::sync::Arc;
+use std::time::Duration;
 use tidewire_core::port::{ReadError, Watch};
 use tidewire_proto::Code;
 
@@ -18,6 +19,9 @@ use tidewire_proto::Code;
 const PAGE_BYTES: usize = 1024 * 1024;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// How often one who waits touches a stream that expires in a moment.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is read: its view, and for a stream what the directory knows of it.
 pub(super) struct Opened {
@@ -41,9 +45,30 @@ impl Opened {
     }
 
     /// Somebody reads it: its time to live begins anew.
-    pub(super) async fn touch(&self, edge: &Edge) {
-        if let Some((name, found)) = &self.stream {
+    pub(super) async fn touch(&mut self, edge: &Edge) {
+        if let Some((name, found)) = &mut self.stream {
             edge.streams.touch(edge, name, found).await;
+        }
+    }
+
+    /// Waits for something at a position, for so long at most, and says whether there is. While somebody waits, a
+    /// stream does not expire.
+    pub(super) async fn wait(&mut self, edge: &Edge, watch: &mut Watch, position: u64, most: Duration) -> bool {
+        let beyond = self.view.offset(position);
+        let until = edge.clock.monotonic().saturating_add(most);
+        let ttl_s = self.stream.as_ref().and_then(|(_, found)| found.stream.ttl_s);
+        let half_life = ttl_s.map_or(Duration::MAX, |seconds| Duration::from_millis(seconds.saturating_mul(500)));
+        loop {
+            let rest = until.saturating_sub(edge.clock.monotonic());
+            if rest.is_zero() {
+                return false;
+            }
+            tokio::select! {
+                _ = watch.grown(beyond) => return true,
+                // Not below a moment, whatever the TTL: this is a loop.
+                () = edge.clock.sleep(half_life.max(MIN_PAUSE).min(rest)) => self.touch(edge).await,
+                () = edge.closing.cancelled() => return false,
+            }
         }
     }
 
@@ -93,7 +118,7 @@ pub(super) async fn head(edge: &Edge, parts: &Parts) -> Result<Response, Refused
 
 pub(super) async fn get(edge: Arc<Edge>, parts: &Parts) -> Result<Response, Refused> {
     let asked = asked::read(&parts.uri)?;
-    let opened = Opened::open(&edge, Place::parse(parts.uri.path())?).await?;
+    let mut opened = Opened::open(&edge, Place::parse(parts.uri.path())?).await?;
     let begin = opened.view.begin(asked.begin)?;
     opened.touch(&edge).await;
     match asked.live {
@@ -141,7 +166,7 @@ async fn long_poll(edge: &Edge, mut opened: Opened, asked: Read, begin: u64) -> 
     let mut watch = opened.view.watch(edge).await.map_err(|error| opened.lost(error))?;
     let mut page = opened.view.page(edge, begin, PAGE_BYTES).await.map_err(|error| opened.lost(error))?;
     if page.events.is_empty() && !page.at_end {
-        wait(edge, &opened, &mut watch, begin).await;
+        opened.wait(edge, &mut watch, begin, edge.limits.long_poll).await;
         page = opened.view.page(edge, begin, PAGE_BYTES).await.map_err(|error| opened.lost(error))?;
     }
     let mut headers = HeaderMap::new();
@@ -157,16 +182,6 @@ async fn long_poll(edge: &Edge, mut opened: Opened, asked: Read, begin: u64) -> 
     headers.insert(header::CACHE_CONTROL, cache_control(&page));
     headers.insert(header::ETAG, tag(&opened.view, &page));
     Ok(reply(StatusCode::OK, headers, opened.view.form.body(&page.events)))
-}
-
-/// Waits until there is something at a position, or never will be, or a poll has lasted long enough.
-async fn wait(edge: &Edge, opened: &Opened, watch: &mut Watch, position: u64) {
-    let news = watch.grown(opened.view.offset(position));
-    tokio::select! {
-        _ = news => {}
-        () = edge.clock.sleep(edge.limits.long_poll) => {}
-        () = edge.closing.cancelled() => {}
-    }
 }
 
 /// A page in the middle of a stream never changes. At the tail it does, and a cache must ask again. Private:

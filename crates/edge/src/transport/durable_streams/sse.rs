@@ -71,7 +71,8 @@ impl Reader {
     /// The next bytes, and the reader if it goes on.
     async fn batch(mut self) -> Option<(Result<Bytes, Infallible>, Option<Self>)> {
         let is_first = self.given_cursor.is_none();
-        if !self.behind && !self.wait().await {
+        let rest = self.until.saturating_sub(self.edge.clock.monotonic());
+        if !self.behind && !self.opened.wait(&self.edge, &mut self.watch, self.next, HEARTBEAT.min(rest)).await {
             let over = self.edge.closing.is_cancelled() || self.edge.clock.monotonic() >= self.until;
             return (!over).then(|| (Ok(Bytes::from_static(b":\n\n")), Some(self)));
         }
@@ -85,27 +86,6 @@ impl Reader {
         self.next = page.next;
         let text = self.frames(&page);
         Some((Ok(text.into()), (!page.at_end).then_some(self)))
-    }
-
-    /// Waits for something new, and says whether there is. While somebody reads a stream, it does not expire.
-    async fn wait(&mut self) -> bool {
-        let now = self.edge.clock.monotonic();
-        let rest = self.until.saturating_sub(now);
-        if rest.is_zero() {
-            return false;
-        }
-        let ttl_s = self.opened.stream.as_ref().and_then(|(_, found)| found.stream.ttl_s);
-        let half_life = ttl_s.map_or(Duration::MAX, |seconds| Duration::from_millis(seconds.saturating_mul(500)));
-        // Not below a moment, whatever the TTL: this is a loop.
-        let pause = HEARTBEAT.min(half_life).max(Duration::from_millis(100)).min(rest);
-        tokio::select! {
-            _ = self.watch.grown(self.opened.view.offset(self.next)) => true,
-            () = self.edge.clock.sleep(pause) => {
-                self.opened.touch(&self.edge).await;
-                false
-            }
-            () = self.edge.closing.cancelled() => false,
-        }
     }
 
     fn frames(&mut self, page: &Page) -> String {
