@@ -90,6 +90,7 @@ part_load() {
   minutes="${SOAK_MINUTES:-60}"
   rate="${SOAK_RATE:-100}"
   say load "$rate tasks a second for $minutes minutes against a release build; memory may grow by 1 MB in 10 minutes at most"
+  [ "$minutes" -ge 20 ] || echo "under 20 minutes memory is still filling up: its growth is shown and not judged"
   cargo build --release --locked --quiet -p tidewire-server
   # Bounds so small that they are reached within the first quarter: what grows after it grows for ever.
   serve_for_tests '[built_in]
@@ -121,7 +122,7 @@ slots = 1024'
   cat "$server_dir/bench"
   grows="$(slope "$server_dir/memory" "$seconds")" || grows=unknown
   echo "memory: $grows MB per 10 minutes"
-  awk -v grows="$grows" 'BEGIN { exit !(grows != "unknown" && grows <= 1) }' || status=1
+  awk -v grows="$grows" -v minutes="$minutes" 'BEGIN { exit !(minutes < 20 || (grows != "unknown" && grows <= 1)) }' || status=1
   end_server
   verdict "$status" "$minutes minutes at $rate tasks a second, memory grows by $grows MB per 10 minutes"
 }
