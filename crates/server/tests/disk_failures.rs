@@ -140,7 +140,8 @@ impl Drop for SmallDisk {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_and_loses_nothing() {
-    let mut server = Server::start(&scripted(SLOTS));
+    // Without the part of the disk that is kept free: here it is to be full.
+    let mut server = Server::start(&format!("[limits]\ndata_free_bytes = 0\n{}", scripted(SLOTS)));
     assert_eq!(server.terminate(), Some(0));
     let data = server.dir.path().join("data");
     std::fs::remove_dir_all(&data).unwrap();
