@@ -62,7 +62,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("timeouts.first_token_ms", "60000", "from a request to its first token, in milliseconds"),
     setting("timeouts.between_tokens_ms", "30000", "between two tokens, in milliseconds"),
     setting("retention.age_hours", "168", "tasks and logs that ended longer ago are deleted"),
-    setting("retention.bytes", "10737418240", "the oldest ended logs are deleted while all ended ones hold more bytes"),
+    setting(
+        "retention.bytes",
+        "10737418240",
+        "the oldest ended logs of tasks are deleted while all of them hold more bytes",
+    ),
     setting("retention.transient_minutes", "10", "transient tasks that ended longer ago are forgotten"),
     setting("retention.transient_bytes", "268435456", "bytes of memory for transient logs"),
     setting("retention.hot_bytes", "134217728", "bytes of memory for the newest events of durable logs"),
