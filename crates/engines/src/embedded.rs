@@ -11,6 +11,8 @@
 //! A task's last events, its finished record and its settlement are one commit. What mode survives what is
 //! said at [`Mode`]. `Dispatch` and `Bus` are not here: within one process the memory engine keeps them.
 
+mod archive;
+mod backup;
 mod cold;
 mod committer;
 mod condition;
@@ -31,6 +33,7 @@ mod open;
 mod prepare;
 mod record;
 mod reopen;
+mod restore;
 mod seal;
 mod slots;
 mod space;
@@ -40,7 +43,10 @@ mod task_list;
 mod task_store;
 mod varint;
 
+pub use archive::{ArchiveError, Contents, Manifest};
+pub use backup::Backup;
 pub use open::{OpenError, Recovered};
+pub use restore::{RestoreError, restore, verify};
 pub use stats::{CommitTiming, Stats};
 
 use committer::{Committer, Queued};
@@ -150,6 +156,8 @@ struct Shared {
     before_sync: Option<BeforeCommit>,
     /// Room for the data of waiting changes; closed once none is taken any more.
     room: Semaphore,
+    /// Places for backups that are being made.
+    backups: Arc<Semaphore>,
     condition: Condition,
     space: Space,
     /// The store that is open; `None` for the moment in which it is opened again.
@@ -189,6 +197,7 @@ impl Shared {
             before_commit: config.before_commit,
             before_sync: config.before_sync,
             room: Semaphore::new(MAX_WAITING_BYTES),
+            backups: Arc::new(Semaphore::new(backup::BACKUPS_AT_ONCE)),
             condition: Condition::well(),
             store: watch::Sender::new(Some(store)),
             _lock: lock,

@@ -133,6 +133,25 @@ impl Store {
         })
     }
 
+    /// Every keyspace, by its name: what a backup and a check go through.
+    pub(super) fn keyspaces(&self) -> [(&'static str, &Keyspace); 13] {
+        [
+            ("events", &self.events),
+            ("logs", &self.logs),
+            ("producers", &self.producers),
+            ("live", &self.live),
+            ("tasks", &self.tasks),
+            ("inputs", &self.inputs),
+            ("idempotency", &self.idempotency),
+            ("settlements", &self.settlements),
+            ("totals", &self.totals),
+            ("ended", &self.ended),
+            ("feed", &self.feed),
+            ("directory", &self.directory),
+            ("meta", &self.meta),
+        ]
+    }
+
     /// The store as readers may see it. The database's own snapshot can be ahead of it, by a commit that waits
     /// for its sync.
     pub(super) fn snapshot(&self) -> Snapshot {
