@@ -5,6 +5,7 @@ mod files;
 pub use files::NewFile;
 
 use crate::endpoint::Endpoint;
+use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use std::error::Error as _;
@@ -37,6 +38,12 @@ pub enum HttpError {
         status: u16,
         /// The server's code and words.
         error: WireError,
+    },
+    /// The answer stopped coming.
+    #[error("{url} says nothing any more")]
+    Silent {
+        /// The server's address.
+        url: String,
     },
     /// The network, the name, the certificate, or an answer that can't be read.
     #[error("can't talk to {url}: {source}")]
@@ -200,6 +207,14 @@ impl Http {
         self.plain(self.request(Method::GET, "/metrics")).await
     }
 
+    /// A backup of the server's data, as it comes.
+    pub async fn backup(&self) -> Result<Download, HttpError> {
+        // No limit on the whole: it takes as long as the data is large. Each piece has one.
+        let asking = self.client.post(format!("{}/v1/backup", self.base)).send();
+        let response = asking.await.map_err(|source| self.broken(source))?;
+        Ok(Download { response: self.accepted(response).await?, of: self.clone() })
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base)).timeout(ANSWER_LIMIT)
     }
@@ -247,6 +262,22 @@ impl Http {
             cause = error.source();
         }
         HttpError::Broken { url, source }
+    }
+}
+
+/// A large answer, piece by piece.
+#[derive(Debug)]
+pub struct Download {
+    response: Response,
+    of: Http,
+}
+
+impl Download {
+    /// The next piece; `None` at the end of a whole answer.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let piece = tokio::time::timeout(ANSWER_LIMIT, self.response.chunk()).await;
+        let piece = piece.map_err(|_| HttpError::Silent { url: self.of.base.clone() })?;
+        piece.map_err(|source| self.of.broken(source))
     }
 }
 

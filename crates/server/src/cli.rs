@@ -1,5 +1,6 @@
 //! The commands.
 
+mod backup;
 mod batch;
 mod bench;
 mod chat;
@@ -55,6 +56,10 @@ enum Command {
     Config(ConfigCommand),
     /// Say what is missing on this machine, and how to mend it
     Doctor(doctor::DoctorArgs),
+    /// Make a backup of a running server's data, or check one
+    Backup(backup::BackupArgs),
+    /// Make a data directory from a backup
+    Restore(backup::RestoreArgs),
     /// Load a server, and say how it bears it
     Bench(bench::BenchArgs),
     /// Read a document from stdin and write its text; the server starts this for each file
@@ -103,6 +108,8 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::File(command) => block_on(file::run(command)),
         Command::Config(command) => config_command(command),
         Command::Doctor(args) => block_on(doctor::run(args)),
+        Command::Backup(args) => block_on(backup::run(args)),
+        Command::Restore(args) => backup::restore(&args),
         Command::Bench(args) => block_on(bench::run(args)),
         #[cfg(feature = "documents")]
         Command::ExtractText(args) => extract_text::run(&args),

@@ -1,16 +1,20 @@
 //! What operators and their machines ask: is it alive, can it take work, what does it measure.
 
+mod backup;
+
 use crate::telemetry::{Levels, Metrics};
 use crate::wiring::Engines;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{StatusCode, header};
 use std::sync::Arc;
+use tidewire_core::port::Clock;
 use tidewire_core::queue::Queue;
 use tidewire_proto::http::Ready;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// What the answers are made from.
 pub(crate) struct Operations {
@@ -19,6 +23,9 @@ pub(crate) struct Operations {
     pub(crate) queue: Arc<Queue>,
     pub(crate) running: tidewire_worker::Running,
     pub(crate) draining: CancellationToken,
+    pub(crate) closing: CancellationToken,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 pub(crate) fn router(operations: Arc<Operations>) -> Router {
@@ -26,6 +33,7 @@ pub(crate) fn router(operations: Arc<Operations>) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/v1/backup", post(backup::backup))
         .with_state(operations)
 }
 

@@ -128,6 +128,9 @@ impl Server {
             queue,
             running: pool.running(),
             draining: draining.clone(),
+            closing: closing.clone(),
+            tracker: tracker.clone(),
+            clock: clock.clone(),
         });
         tracker.spawn(tidewire_edge::resume_batches(edge.clone()));
         let router = tidewire_edge::router(edge.clone(), operations::router(operations));

@@ -2,6 +2,7 @@
 
 mod deployments;
 mod engines;
+pub(crate) mod store;
 
 pub(crate) use deployments::{Deployments, listed_models, models_of, upstreams_for};
 pub(crate) use engines::Engines;

@@ -138,6 +138,14 @@ impl Engines {
         }
     }
 
+    /// Begins a backup; `None` where nothing is kept on disk.
+    pub(crate) async fn backup(&self) -> Option<Result<embedded::Backup, Unavailable>> {
+        match &self.durable {
+            Durable::Embedded(engine, ..) => Some(engine.backup().await),
+            Durable::Memory(..) => None,
+        }
+    }
+
     /// What the disk of the data directory has free.
     pub(crate) fn data_free_bytes(&self) -> Option<u64> {
         match &self.durable {

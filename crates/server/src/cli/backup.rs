@@ -1,0 +1,145 @@
+//! `tidewire backup` and `tidewire restore`: the data of a running server as one file, and back.
+
+use super::Outcome;
+use super::remote::Remote;
+use super::terminal::Terminal;
+use crate::wiring::store::{self, Contents};
+use clap::{Args, Subcommand};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tidewire_client::Http;
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct BackupArgs {
+    #[command(subcommand)]
+    command: Option<BackupCommand>,
+    #[command(flatten)]
+    remote: Remote,
+    /// Where to write the backup; there must be no such file yet
+    #[arg(required = true)]
+    file: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum BackupCommand {
+    /// Check a backup from its first byte to its last
+    Verify {
+        /// The backup
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct RestoreArgs {
+    /// The backup
+    file: PathBuf,
+    /// Directory to restore into: empty, or not there yet
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+pub(crate) async fn run(args: BackupArgs) -> Outcome {
+    match (args.command, args.file) {
+        (Some(BackupCommand::Verify { file }), _) => verify(&file),
+        (None, Some(file)) => make(&args.remote, &file).await,
+        (None, None) => Err("name the file to write".into()),
+    }
+}
+
+async fn make(remote: &Remote, file: &Path) -> Outcome {
+    if file.exists() {
+        return Err(format!("{} is there already: choose another name", file.display()).into());
+    }
+    let partial = file.with_added_extension("partial");
+    let made = write(remote, &partial).await.and_then(|()| {
+        let checked = check(&partial)?;
+        fs::rename(&partial, file)?;
+        let directory = file.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory)?.sync_all()?;
+        Ok(checked)
+    });
+    match made {
+        Ok(contents) => {
+            tell(&format!("{}: {}", file.display(), summary(&contents)))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            // Half a backup is none.
+            let _ = fs::remove_file(&partial);
+            Err(error)
+        }
+    }
+}
+
+async fn write(remote: &Remote, partial: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let mut backup = Http::new(&remote.url)?.backup().await?;
+    let mut file = File::create(partial).map_err(|error| format!("{}: {error}", partial.display()))?;
+    let bar = bar(None, "writing");
+    while let Some(piece) = backup.next().await? {
+        file.write_all(&piece).map_err(|error| format!("{}: {error}", partial.display()))?;
+        bar.inc(piece.len() as u64);
+    }
+    file.sync_all()?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn check(path: &Path) -> Result<Contents, Box<dyn std::error::Error>> {
+    let mut file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let bar = bar(Some(file.metadata()?.len()), "checking");
+    let (_, contents) = store::verify(&mut file, &mut |at| bar.set_position(at))?;
+    bar.finish_and_clear();
+    Ok(contents)
+}
+
+fn verify(path: &Path) -> Outcome {
+    let contents = check(path)?;
+    tell(&format!("{} is whole: {}", path.display(), summary(&contents)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn restore(args: &RestoreArgs) -> Outcome {
+    let mut file = File::open(&args.file).map_err(|error| format!("{}: {error}", args.file.display()))?;
+    let bar = bar(Some(file.metadata()?.len()), "restoring");
+    let contents = store::restore(&mut file, &args.data, &mut |at| bar.set_position(at))?;
+    bar.finish_and_clear();
+    tell(&format!("restored {} into {}", summary(&contents), args.data.display()))?;
+    tell(&format!("start it with: tidewire serve --data {}", args.data.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a backup holds, in a line.
+fn summary(contents: &Contents) -> String {
+    let count = |name: &str| contents.values.get(name).copied().unwrap_or_default();
+    let tasks = count("live") + count("tasks");
+    let line =
+        format!("{tasks} tasks ({} live), {} logs, {}", count("live"), count("logs"), HumanBytes(contents.bytes));
+    match contents.damaged {
+        0 => line,
+        damaged => format!("{line}; {damaged} values were damaged already: `tidewire data check` names them"),
+    }
+}
+
+fn tell(line: &str) -> io::Result<()> {
+    Terminal::detect().write(&format!("{line}\n"))
+}
+
+/// A bar on stderr where that is a terminal.
+pub(super) fn bar(bytes: Option<u64>, what: &'static str) -> ProgressBar {
+    if !Terminal::detect().notes {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match bytes {
+        Some(bytes) => (ProgressBar::new(bytes), "{msg:10} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {elapsed}"),
+        None => (ProgressBar::new_spinner(), "{msg:10} {spinner} {bytes} {bytes_per_sec} {elapsed}"),
+    };
+    // A template that can't be read would show the default bar.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar.with_style(style).with_message(what)
+}
