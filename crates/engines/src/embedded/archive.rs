@@ -5,7 +5,7 @@
 //! "TIDEWIRE BACKUP\n", then frames: kind (1 byte), length of the body (4), CRC-32 of kind, length and body (4), body
 //!   M  manifest, JSON          K  name of the keyspace that the values after it are of
 //!   V  values: length of key, key, length of value, value, again and again
-//!   E  the last: BLAKE3 of all bytes before this frame (32), then what the archive holds, JSON
+//!   E  the last: XXH3 with 128 bits of all bytes before this frame (16), then what the archive holds, JSON
 //! ```
 //! Numbers are little-endian, lengths within `V` are varints.
 
@@ -13,10 +13,11 @@ use super::varint;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
+use xxhash_rust::xxh3::Xxh3;
 
 const MAGIC: &[u8; 16] = b"TIDEWIRE BACKUP\n";
 const HEADER_BYTES: usize = 9;
-const HASH_BYTES: usize = 32;
+const HASH_BYTES: usize = 16;
 /// The version of this layout.
 const LAYOUT: u32 = 1;
 /// A frame of values is closed at this size: what a reader and a writer hold in memory.
@@ -91,13 +92,13 @@ pub enum ArchiveError {
 
 /// Writes frames into memory; whoever drives it takes them from there.
 pub(super) struct Writer {
-    hash: blake3::Hasher,
+    hash: Xxh3,
     out: BytesMut,
 }
 
 impl Writer {
     pub(super) fn new(manifest: &Manifest) -> serde_json::Result<Self> {
-        let mut writer = Self { hash: blake3::Hasher::new(), out: BytesMut::new() };
+        let mut writer = Self { hash: Xxh3::new(), out: BytesMut::new() };
         writer.out.put_slice(MAGIC);
         writer.hash.update(MAGIC);
         writer.frame(b'M', &serde_json::to_vec(manifest)?);
@@ -113,7 +114,7 @@ impl Writer {
     }
 
     pub(super) fn end(&mut self, contents: &Contents) -> serde_json::Result<()> {
-        let mut body = self.hash.finalize().as_bytes().to_vec();
+        let mut body = self.hash.digest128().to_le_bytes().to_vec();
         serde_json::to_writer(&mut body, contents)?;
         self.frame(b'E', &body);
         Ok(())
@@ -186,7 +187,7 @@ impl Values {
 /// Reads an archive frame by frame, and checks each before it is given.
 pub(super) struct Reader<R> {
     from: R,
-    hash: blake3::Hasher,
+    hash: Xxh3,
     at: u64,
     manifest: Manifest,
 }
@@ -200,7 +201,7 @@ impl<R: Read> Reader<R> {
             Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(error.into()),
             _ => return Err(ArchiveError::Foreign),
         }
-        let mut hash = blake3::Hasher::new();
+        let mut hash = Xxh3::new();
         hash.update(&magic);
         let manifest = Manifest { layout: 0, format: 0, made_by: String::new(), made_at_ms: 0 };
         let mut reader = Self { from, hash, at: MAGIC.len() as u64, manifest };
@@ -226,7 +227,7 @@ impl<R: Read> Reader<R> {
     }
 
     pub(super) fn next(&mut self) -> Result<Frame, ArchiveError> {
-        let so_far = self.hash.finalize();
+        let so_far = self.hash.digest128().to_le_bytes();
         let (kind, body) = self.frame()?;
         match kind {
             b'K' => String::from_utf8(body).map(Frame::Keyspace).map_err(|_| self.damaged("a name is no text")),
