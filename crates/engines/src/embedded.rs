@@ -13,6 +13,7 @@
 
 mod archive;
 mod backup;
+mod check;
 mod cold;
 mod committer;
 mod condition;
@@ -45,6 +46,7 @@ mod varint;
 
 pub use archive::{ArchiveError, Contents, Manifest};
 pub use backup::Backup;
+pub use check::{Finding, Progress, Report, Severity, check, info};
 pub use open::{OpenError, Recovered};
 pub use restore::{RestoreError, restore, verify};
 pub use stats::{CommitTiming, Stats};

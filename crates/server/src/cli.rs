@@ -4,11 +4,13 @@ mod backup;
 mod batch;
 mod bench;
 mod chat;
+mod data;
 mod dead;
 mod doctor;
 #[cfg(feature = "documents")]
 mod extract_text;
 mod file;
+mod progress;
 mod remote;
 mod show;
 mod task;
@@ -60,6 +62,9 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Make a data directory from a backup
     Restore(backup::RestoreArgs),
+    /// Look into a data directory that no server has
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Load a server, and say how it bears it
     Bench(bench::BenchArgs),
     /// Read a document from stdin and write its text; the server starts this for each file
@@ -110,6 +115,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Backup(args) => block_on(backup::run(args)),
         Command::Restore(args) => backup::restore(&args),
+        Command::Data(command) => data::run(&command),
         Command::Bench(args) => block_on(bench::run(args)),
         #[cfg(feature = "documents")]
         Command::ExtractText(args) => extract_text::run(&args),

@@ -91,3 +91,34 @@ async fn other_sites_pages_can_t_have_a_backup_made() {
     let (status, ..) = ask(&server, "GET", "/v1/backup", "", "").await;
     assert_eq!(status, 405);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_directory_is_checked_once_its_server_has_ended_and_damage_is_an_exit_code() {
+    let mut server = Server::start(&scripted(2));
+    let session = server.session().await;
+    let log = session.submit(task(serde_json::json!({ "tokens": 5, "seed": "t-" }))).await.unwrap().log;
+    text(log).await;
+    let data = text_of(&server.dir.path().join("data"));
+    let held = tidewire(&["data", "check", "--data", &data]).await;
+    assert_eq!(held.status.code(), Some(2), "{}", said(&held));
+    assert!(said(&held).contains(&format!("in use by process {}", server.pid())), "{}", said(&held));
+    server.terminate();
+    let checked = tidewire(&["data", "check", "--data", &data]).await;
+    assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
+    assert!(said(&checked).contains("1 done") && said(&checked).contains("all is well"), "{}", said(&checked));
+    let info = tidewire(&["data", "info", "--json", "--data", &data]).await;
+    let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+    assert_eq!((&info["tasks"]["done"], &info["logs_ended"]), (&1.into(), &1.into()));
+    let nothing = tidewire(&["data", "check", "--data", &text_of(server.dir.path())]).await;
+    assert_eq!(nothing.status.code(), Some(2), "{}", said(&nothing));
+
+    {
+        let db = fjall::Database::builder(Path::new(&data).join("store")).open().unwrap();
+        let settlements = db.keyspace("settlements", fjall::KeyspaceCreateOptions::default).unwrap();
+        let settled = settlements.iter().next().unwrap().key().unwrap();
+        settlements.remove(settled).unwrap();
+    }
+    let damaged = tidewire(&["data", "check", "--data", &data]).await;
+    assert_eq!(damaged.status.code(), Some(1), "{}", said(&damaged));
+    assert!(said(&damaged).contains("DAMAGE settlement: task_"), "{}", said(&damaged));
+}

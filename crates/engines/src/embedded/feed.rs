@@ -72,6 +72,16 @@ pub(super) fn read(store: &Store, after: FeedPosition, limit: usize) -> Result<V
     Ok(found)
 }
 
+/// How many entries a record has; `None` where it can't be read.
+pub(super) fn count(mut body: &[u8]) -> Option<u64> {
+    let mut count = 0;
+    while !body.is_empty() {
+        parse(&mut body, count)?;
+        count += 1;
+    }
+    Some(count)
+}
+
 fn parse(from: &mut &[u8], position: u64) -> Option<FeedEntry> {
     let log = key::parse_log(varint::take_bytes(from, key::LOG_BYTES)?)?;
     let begin = varint::take(from)?;

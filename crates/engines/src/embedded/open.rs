@@ -210,7 +210,7 @@ fn revive(store: &Store, at: &Snapshot, mut task: Task) -> Result<(live::Entry, 
 }
 
 /// The `end` event of a task's log.
-fn last_word(store: &Store, at: &Snapshot, task: &Task) -> Result<(Timestamp, Ending), Trouble> {
+pub(super) fn last_word(store: &Store, at: &Snapshot, task: &Task) -> Result<(Timestamp, Ending), Trouble> {
     let log = task.at().log();
     let damaged = || Trouble::damaged(format!("the end event of {}", log.log));
     let last = at.range(&store.events, super::store::all_events(log)).next_back().ok_or_else(damaged)?;

@@ -1,16 +1,16 @@
 //! `tidewire backup` and `tidewire restore`: the data of a running server as one file, and back.
 
 use super::Outcome;
+use super::progress::{Of, bar};
 use super::remote::Remote;
 use super::terminal::Terminal;
 use crate::wiring::store::{self, Contents};
 use clap::{Args, Subcommand};
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 use tidewire_client::Http;
 
 #[derive(Args)]
@@ -79,7 +79,7 @@ async fn make(remote: &Remote, file: &Path) -> Outcome {
 async fn write(remote: &Remote, partial: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut backup = Http::new(&remote.url)?.backup().await?;
     let mut file = File::create(partial).map_err(|error| format!("{}: {error}", partial.display()))?;
-    let bar = bar(None, "writing");
+    let bar = bar(Of::Stream, "writing");
     while let Some(piece) = backup.next().await? {
         file.write_all(&piece).map_err(|error| format!("{}: {error}", partial.display()))?;
         bar.inc(piece.len() as u64);
@@ -91,7 +91,7 @@ async fn write(remote: &Remote, partial: &Path) -> Result<(), Box<dyn std::error
 
 fn check(path: &Path) -> Result<Contents, Box<dyn std::error::Error>> {
     let mut file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let bar = bar(Some(file.metadata()?.len()), "checking");
+    let bar = bar(Of::Bytes(file.metadata()?.len()), "checking");
     let (_, contents) = store::verify(&mut file, &mut |at| bar.set_position(at))?;
     bar.finish_and_clear();
     Ok(contents)
@@ -105,7 +105,7 @@ fn verify(path: &Path) -> Outcome {
 
 pub(crate) fn restore(args: &RestoreArgs) -> Outcome {
     let mut file = File::open(&args.file).map_err(|error| format!("{}: {error}", args.file.display()))?;
-    let bar = bar(Some(file.metadata()?.len()), "restoring");
+    let bar = bar(Of::Bytes(file.metadata()?.len()), "restoring");
     let contents = store::restore(&mut file, &args.data, &mut |at| bar.set_position(at))?;
     bar.finish_and_clear();
     tell(&format!("restored {} into {}", summary(&contents), args.data.display()))?;
@@ -127,19 +127,4 @@ fn summary(contents: &Contents) -> String {
 
 fn tell(line: &str) -> io::Result<()> {
     Terminal::detect().write(&format!("{line}\n"))
-}
-
-/// A bar on stderr where that is a terminal.
-pub(super) fn bar(bytes: Option<u64>, what: &'static str) -> ProgressBar {
-    if !Terminal::detect().notes {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match bytes {
-        Some(bytes) => (ProgressBar::new(bytes), "{msg:10} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {elapsed}"),
-        None => (ProgressBar::new_spinner(), "{msg:10} {spinner} {bytes} {bytes_per_sec} {elapsed}"),
-    };
-    // A template that can't be read would show the default bar.
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar.with_style(style).with_message(what)
 }
