@@ -212,3 +212,41 @@ impl Condition {
         self.recoveries.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(failure: &Failure) -> bool {
+        matches!(failure, Failure::Passing(_))
+    }
+
+    #[test]
+    fn a_refused_write_passes_and_a_failed_sync_never_does_whatever_it_says() {
+        let at = Path::new("/data");
+        let refusals = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::ReadOnlyFilesystem];
+        for kind in refusals.into_iter().chain([ErrorKind::FileTooLarge]) {
+            let error = io::Error::from(kind);
+            assert!(passes(&Failure::of_write(&error, at)), "{kind}");
+            assert!(passes(&Failure::of_batch(&Error::Io(io::Error::from(kind)), &Condition::well(), at)), "{kind}");
+            assert!(
+                !passes(&Failure::of_sync(&error, at)),
+                "{kind}: the kernel may have dropped what it could not write"
+            );
+        }
+        for kind in [ErrorKind::Other, ErrorKind::InvalidData, ErrorKind::Interrupted] {
+            assert!(!passes(&Failure::of_write(&io::Error::from(kind), at)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_failure_in_the_background_passes_only_where_the_disk_is_seen_to_refuse_writes() {
+        let well = tempfile::tempdir().unwrap();
+        let condition = Condition::well();
+        assert!(!passes(&Failure::of_batch(&Error::Poisoned, &condition, well.path())));
+        let full = Error::Io(io::Error::from(ErrorKind::StorageFull));
+        condition.note_beside(&full, well.path());
+        assert!(passes(&Failure::of_batch(&Error::Poisoned, &condition, well.path())));
+        assert!(!passes(&Failure::of_batch(&Error::Poisoned, &condition, well.path())), "it counts once");
+    }
+}
