@@ -192,7 +192,7 @@ impl Queue {
     pub async fn readmit(&self, entrant: Entrant) -> Result<(), Unavailable> {
         let now = self.now();
         let scheduled = entrant.not_before.is_some();
-        self.line().enter(entrant, now);
+        self.line().enter(&entrant, now);
         if scheduled {
             self.rescheduled.notify_one();
         }

@@ -48,7 +48,7 @@ enum Call {
     Create(LogRef),
     Append(Append),
     End(Append, Ending),
-    Submit(Task),
+    Submit(Box<Task>),
     RequestStop(TaskRef),
     Lease(TaskRef, Leasing),
     Renew(Vec<Lease>, Timestamp),
@@ -118,7 +118,7 @@ async fn again(engine: &memory::Engine, call: &Call) {
         Call::Create(log) => drop(engine.create(*log).await),
         Call::Append(append) => drop(engine.append(append.clone()).await),
         Call::End(append, ending) => drop(engine.end(append.clone(), ending.clone()).await),
-        Call::Submit(task) => drop(engine.submit(task.clone()).await),
+        Call::Submit(task) => drop(engine.submit(*task.clone()).await),
         Call::RequestStop(task) => drop(engine.request_stop(*task).await),
         Call::Lease(task, leasing) => drop(engine.lease(*task, leasing.clone()).await),
         Call::Renew(leases, until) => drop(engine.renew(leases, *until).await),
@@ -241,7 +241,7 @@ impl TaskStore for Journaled {
         if self.fault == Fault::ForgetsIdempotencyKeys {
             task.idempotency = None;
         }
-        self.make(Call::Submit(task.clone()), self.engine.submit(task)).await
+        self.make(Call::Submit(Box::new(task.clone())), self.engine.submit(task)).await
     }
 
     async fn get(&self, task: TaskRef) -> Result<Option<Task>, Unavailable> {

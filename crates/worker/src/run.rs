@@ -96,10 +96,9 @@ async fn no_attempt(worker: &Worker, task: &Task, lease: &Lease, draft: &Draft) 
     }
     if let Some(root) = task.root()
         && let Some(root) = worker.tasks.get(root).await.map_err(|error| Barred::Unavailable(error.reason))?
+        && let Err(spent) = root.spec.origin.budget.unwrap_or_default().check_tokens(root.spent)
     {
-        if let Err(spent) = root.spec.origin.budget.unwrap_or_default().check_tokens(root.spent) {
-            return ended(Outcome::Failed, Some(failure("budget_spent", &spent.to_string())));
-        }
+        return ended(Outcome::Failed, Some(failure("budget_spent", &spent.to_string())));
     }
     if task.spec.deadline <= worker.clock.now() {
         return ended(Outcome::Failed, Some(too_late()));

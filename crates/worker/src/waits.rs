@@ -64,10 +64,9 @@ async fn tell(worker: &Worker, overdue: Overdue) {
     let note = DelayNote { place: overdue.standing.place.0, wait_ms };
     let entries = vec![Entry::new(worker.clock.now(), Kind::Delayed, json(&note))];
     let writer = Writer::Leased { fence: task.fence, expect: state.tail };
-    match worker.log.append(Append { log: at.log(), writer, entries }).await {
-        Ok(_) => {}
-        // A worker has it: the wait is over.
-        Err(AppendError::Fenced { .. } | AppendError::TailMoved { .. } | AppendError::Ended { .. }) => {}
-        Err(error) => tracing::warn!(task = %at.task, %error, "a delay could not be told"),
+    let told = worker.log.append(Append { log: at.log(), writer, entries }).await;
+    // Where the log has moved on, a worker has the task: the wait is over.
+    if let Err(AppendError::Unavailable(error)) = told {
+        tracing::warn!(task = %at.task, %error, "a delay could not be told");
     }
 }

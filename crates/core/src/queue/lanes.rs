@@ -43,16 +43,12 @@ impl Lanes {
             lane.waiting.remove(&rank(entrant));
             return None;
         }
-        match lane.waiting.pop_first() {
-            Some((_, next)) => {
-                lane.holder = next.task;
-                Some(next)
-            }
-            None => {
-                self.0.remove(&key);
-                None
-            }
+        if let Some((_, next)) = lane.waiting.pop_first() {
+            lane.holder = next.task;
+            return Some(next);
         }
+        self.0.remove(&key);
+        None
     }
 
     /// Who holds a lane, and who waits for it, in order.

@@ -161,7 +161,7 @@ impl Line {
     }
 
     /// Takes a task up: one that is new, or one whose worker was lost. One that waits stays where it is.
-    pub(super) fn enter(&mut self, entrant: Entrant, now: Moment) {
+    pub(super) fn enter(&mut self, entrant: &Entrant, now: Moment) {
         let task = entrant.task;
         match self.entries.get(&task).map(|entry| entry.at) {
             Some(at) if at.waits() => return,
@@ -174,7 +174,7 @@ impl Line {
         }
         match entrant.not_before.filter(|moment| *moment > now.wall) {
             Some(moment) => self.put(task, At::Scheduled(moment), now),
-            None => self.queue_up(&entrant, now),
+            None => self.queue_up(entrant, now),
         }
     }
 

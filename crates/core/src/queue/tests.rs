@@ -45,7 +45,7 @@ fn in_lane(number: u64, lane: &str) -> Task {
 
 impl Given {
     fn enter(&mut self, task: &Task) -> TaskRef {
-        self.line.enter(Entrant::of(task), self.now);
+        self.line.enter(&Entrant::of(task), self.now);
         task.at()
     }
 
@@ -192,7 +192,7 @@ fn a_lost_worker_is_not_heard_once_the_task_went_to_another() {
     let lost = task(1, 0);
     let at = given.enter(&lost);
     let (_, frozen) = given.claim().unwrap();
-    given.line.enter(Entrant::of(&lost), given.now);
+    given.line.enter(&Entrant::of(&lost), given.now);
     let (again, healthy) = given.claim().unwrap();
     assert_eq!(again, at);
     given.line.left(at, frozen, Left::Ended, given.now);

@@ -70,7 +70,7 @@ impl Work {
 
     /// How long one waits that has so many ahead.
     pub(super) fn wait(&self, ahead: u64) -> Option<Duration> {
-        if (ahead as u128) < self.wanted.saturating_sub(self.offered) as u128 {
+        if ahead < self.wanted.saturating_sub(self.offered) as u64 {
             return Some(Duration::ZERO);
         }
         self.pace.wait(ahead)

@@ -3,7 +3,7 @@
 use crate::Harness;
 use crate::given::{NOW, USAGE, ending, task, task_ref};
 use std::sync::Arc;
-use tidewire_core::port::{FamilyError, Filter, SubmitError, TaskStore};
+use tidewire_core::port::{FamilyError, Filter, SubmitError, Submitted, TaskStore};
 use tidewire_core::task::{Budget, Origin, Overspent, Spent};
 use tidewire_core::{Durability, Outcome, Task};
 use tokio::task::JoinSet;
@@ -30,8 +30,10 @@ fn retry(durability: Durability, number: u64, of: u64) -> Task {
     retry
 }
 
-fn refused(error: FamilyError) -> Option<SubmitError> {
-    Some(SubmitError::Family(error))
+/// The submit was refused for this.
+#[track_caller]
+fn refused(submitted: Result<Submitted, SubmitError>, error: FamilyError) {
+    assert_eq!(submitted.err(), Some(SubmitError::Family(error)));
 }
 
 pub(super) async fn a_child_is_counted_and_charged_to_its_root<H: Harness<Engine: TaskStore>>(h: &H) {
@@ -51,11 +53,11 @@ pub(super) async fn a_stopped_or_ended_parent_takes_no_child<H: Harness<Engine: 
     let (engine, kind) = (h.open().await, h.durability());
     engine.submit(task(kind, 1)).await.unwrap();
     engine.request_stop(task_ref(kind, 1)).await.unwrap();
-    assert_eq!(engine.submit(child(kind, 2, 1, 1)).await.err(), refused(FamilyError::Ended));
+    refused(engine.submit(child(kind, 2, 1, 1)).await, FamilyError::Ended);
     engine.submit(task(kind, 3)).await.unwrap();
     engine.finish(task_ref(kind, 3), NOW, ending(Outcome::Done)).await.unwrap();
-    assert_eq!(engine.submit(child(kind, 4, 3, 3)).await.err(), refused(FamilyError::Ended));
-    assert_eq!(engine.submit(child(kind, 5, 9, 9)).await.err(), refused(FamilyError::Unknown));
+    refused(engine.submit(child(kind, 4, 3, 3)).await, FamilyError::Ended);
+    refused(engine.submit(child(kind, 5, 9, 9)).await, FamilyError::Unknown);
     for number in [2, 4, 5] {
         assert_eq!(engine.get(task_ref(kind, number)).await.unwrap(), None, "what was refused is nowhere");
     }
@@ -66,8 +68,7 @@ pub(super) async fn a_run_that_has_taken_its_steps_takes_no_more<H: Harness<Engi
     engine.submit(root(kind, 1, Budget { steps: Some(2), tokens: None })).await.unwrap();
     engine.submit(child(kind, 2, 1, 1)).await.unwrap();
     engine.submit(child(kind, 3, 2, 1)).await.unwrap();
-    let spent = refused(FamilyError::Overspent(Overspent::Steps(2)));
-    assert_eq!(engine.submit(child(kind, 4, 3, 1)).await.err(), spent);
+    refused(engine.submit(child(kind, 4, 3, 1)).await, FamilyError::Overspent(Overspent::Steps(2)));
 }
 
 pub(super) async fn a_run_that_has_used_its_tokens_takes_no_more<H: Harness<Engine: TaskStore>>(h: &H) {
@@ -76,8 +77,7 @@ pub(super) async fn a_run_that_has_used_its_tokens_takes_no_more<H: Harness<Engi
     engine.submit(child(kind, 2, 1, 1)).await.unwrap();
     engine.submit(child(kind, 3, 1, 1)).await.unwrap();
     engine.finish(task_ref(kind, 2), NOW, ending(Outcome::Done)).await.unwrap();
-    let spent = refused(FamilyError::Overspent(Overspent::Tokens(TOKENS)));
-    assert_eq!(engine.submit(child(kind, 4, 1, 1)).await.err(), spent);
+    refused(engine.submit(child(kind, 4, 1, 1)).await, FamilyError::Overspent(Overspent::Tokens(TOKENS)));
 }
 
 pub(super) async fn of_fifty_children_at_once_as_many_are_taken_as_the_budget_has_steps<
@@ -114,10 +114,10 @@ pub(super) async fn a_dead_letter_is_retried_once<H: Harness<Engine: TaskStore>>
 pub(super) async fn what_did_not_fail_is_not_retried<H: Harness<Engine: TaskStore>>(h: &H) {
     let (engine, kind) = (h.open().await, h.durability());
     engine.submit(task(kind, 1)).await.unwrap();
-    assert_eq!(engine.submit(retry(kind, 2, 1)).await.err(), refused(FamilyError::NotDead));
+    refused(engine.submit(retry(kind, 2, 1)).await, FamilyError::NotDead);
     engine.finish(task_ref(kind, 1), NOW, ending(Outcome::Done)).await.unwrap();
-    assert_eq!(engine.submit(retry(kind, 3, 1)).await.err(), refused(FamilyError::NotDead));
-    assert_eq!(engine.submit(retry(kind, 4, 9)).await.err(), refused(FamilyError::Unknown));
+    refused(engine.submit(retry(kind, 3, 1)).await, FamilyError::NotDead);
+    refused(engine.submit(retry(kind, 4, 9)).await, FamilyError::Unknown);
 }
 
 pub(super) async fn families_and_retries_survive_a_crash<H: Harness<Engine: TaskStore>>(h: &H) {
