@@ -8,7 +8,6 @@ const SUGGESTION = "Why is the sea salty?";
 // A reload follows every turn at once, and a server lets a connection follow 256 logs.
 const MAX_TURNS = 200;
 const SAVE_EVERY_MS = 500;
-const PLACE_EVERY_MS = 1_000;
 // Right after a reader's step up, a step of our own may still be on its way down: it does not take hold again.
 const LET_GO_MS = 300;
 // A hidden page gets no animation frames.
@@ -90,7 +89,7 @@ const EVENTS = {
   retry(turn, { attempt, message, after_ms }) {
     turn.notes.push(`Attempt ${attempt} failed: ${message.replace(/\.$/, "")}. Another follows${after_ms ? ` in ${time(after_ms)}` : ""}.`);
   },
-  delayed(turn, { place }) { turn.place = place; },
+  delayed(turn, { place, wait_ms: wait }) { Object.assign(turn, { place, wait }); },
   snapshot(turn, data) { turn.text = typeof data?.text === "string" ? data.text : ""; },
   erased(turn) { turn.notes = ["Part of this was erased at a person's request."]; },
   end(turn, data, event) {
@@ -106,10 +105,11 @@ const EVENTS = {
 const time = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
-function stateWords({ state, place }) {
+function stateWords({ state, place, wait }) {
   if (state === "sending") return wire.state === "open" ? "Sending" : "Waits for the connection";
   if (state !== "queued" || place === undefined) return sentence(state);
-  return place === 0 ? "Queued, next in line" : `Queued, ${place} ahead of you`;
+  const about = wait >= 1000 ? `, about ${time(wait)}` : "";
+  return (place === 0 ? "Queued, next in line" : `Queued, ${place} ahead of you`) + about;
 }
 
 function figures({ firstTokenMs, firstAt, end }) {
@@ -309,8 +309,8 @@ function follow(turn) {
 
 const FRAMES = {
   ack(frame, { turn }) {
-    const { task, epoch, place } = frame;
-    Object.assign(turn, { task, epoch, place, body: undefined, asked: undefined, live: !frame.known });
+    const { task, epoch, place, wait_ms: wait } = frame;
+    Object.assign(turn, { task, epoch, place, wait, body: undefined, asked: undefined, live: !frame.known });
     if (!turn.ended) turn.state = frame.state === "running" ? "running" : "queued";
     if (turn.stopping) stop(turn);
     save();
@@ -335,6 +335,12 @@ const FRAMES = {
     }
     turn.next = to;
     turn.last = to - 1;
+    touch(turn);
+  },
+  waiting({ task, place, wait_ms: wait }) {
+    const turn = chat.turns.find((turn) => turn.task === task);
+    if (turn?.state !== "queued") return;
+    Object.assign(turn, { place, wait });
     touch(turn);
   },
   unfollowed({ log, reason }) {
@@ -389,18 +395,6 @@ async function greet() {
     wire.ping(); // The first round trip measured a page that was busy beginning.
   } catch { /* The next connection asks again. */ }
 }
-
-// A waiting task's place is asked for, one task at a time: the log says nothing before `started`.
-let turnOf = 0;
-setInterval(async () => {
-  const waiting = chat.turns.filter((turn) => turn.state === "queued" && turn.task);
-  if (document.hidden || wire.state !== "open" || waiting.length === 0) return;
-  const turn = waiting[turnOf++ % waiting.length];
-  const task = await fetch(address(`v1/tasks/${turn.task}`)).then((answer) => answer.json(), () => ({}));
-  if (turn.state !== "queued" || task.state !== "queued") return;
-  turn.place = task.place;
-  touch(turn);
-}, PLACE_EVERY_MS);
 
 // ---- The screen: at most one update a frame ----
 
