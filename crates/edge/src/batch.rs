@@ -22,7 +22,7 @@ use crate::submit::{hold, take_held};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use tidewire_core::port::{Append, Writer};
+use tidewire_core::port::{Append, AppendError, Writer};
 use tidewire_core::queue::Seat;
 use tidewire_core::task::Idempotency;
 use tidewire_core::{Durability, Entry, Epoch, Kind, LogId, LogRef, Task, TenantId};
@@ -37,9 +37,6 @@ const AT_ONCE: usize = 64;
 
 /// The largest `metadata`, as a task's.
 const MAX_METADATA_BYTES: usize = 4096;
-
-/// The producer that the batch itself is in its log; each task's progress has its own.
-const PRODUCER: &str = "batch";
 
 /// A committed batch.
 pub(crate) struct Accepted {
@@ -137,8 +134,13 @@ async fn commit(
     let epoch = edge.log.create(log).await?;
     let event = serde_json::to_vec(&BatchTasks { tasks: ids.clone() }).unwrap_or_default();
     let entries = vec![Entry::new(edge.clock.now(), Kind::Batch, event)];
-    let appended = edge.log.append(Append { log, writer: producer(PRODUCER, 0), entries }).await;
-    appended.map_err(|error| Refusal::new(Code::Unavailable, format!("the batch could not be recorded: {error}")))?;
+    match edge.log.append(Append { log, writer: open(0), entries }).await {
+        // Taken: a caller that repeats itself with its key was here before.
+        Ok(_) | Err(AppendError::RankTaken { .. } | AppendError::Ended { .. }) => {}
+        Err(error) => {
+            return Err(Refusal::new(Code::Unavailable, format!("the batch could not be recorded: {error}")));
+        }
+    }
     report::start(edge, log);
     Ok((epoch, ids))
 }
@@ -186,7 +188,7 @@ fn hash(submission: &BatchSubmission) -> u64 {
     hasher.finish()
 }
 
-/// An append that is known when it is repeated.
-fn producer(name: &str, sequence: u64) -> Writer {
-    Writer::Producer { producer: name.into(), epoch: 0, sequence, rank: None }
+/// An append that the log takes once: its rank says how many tasks are reported with it.
+fn open(reported: usize) -> Writer {
+    Writer::Open { rank: Some(format!("{reported:08}").into()) }
 }

@@ -1,7 +1,7 @@
-//! The reporter of a batch: watches its tasks, and writes into its log as each of them ends. What it writes carries the
-//! task's name as its producer, so that after a crash it can write all again and nothing is there twice.
+//! The reporter of a batch: watches its tasks, and writes into its log as they end. Each append carries as its rank how
+//! many tasks are reported with it, and the log takes none twice: of two reporters one writes, and the other one reads.
 
-use super::{PRODUCER, producer, record};
+use super::{open, record};
 use crate::Edge;
 use crate::refusal::Refusal;
 use futures_util::StreamExt;
@@ -19,6 +19,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How soon a task is looked at again whose log is over and whose record is not: another engine keeps it.
 const LAG: Duration = Duration::from_millis(100);
+
+/// How many ends are reported in one append: those that are there at the same time share a commit.
+const TOLD_AT_ONCE: usize = 256;
 
 /// How much of the log is read at once.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -66,20 +69,24 @@ async fn report(edge: &Edge, log: LogRef) -> Result<(), Refusal> {
     let mut standing = replay(edge, log).await?;
     if !standing.ended {
         let mut usage = Usage::default();
-        let mut ends = FuturesUnordered::new();
+        let ends = FuturesUnordered::new();
         for (index, task) in standing.tasks.iter().enumerate() {
             if let Ok(id) = task.parse() {
                 ends.push(ended(edge, index, TaskRef { tenant: log.tenant, task: id }));
             }
         }
-        while let Some(end) = ends.next().await {
-            let (index, task, record) = end?;
-            let spent = record.as_ref().and_then(|record| record.ended.as_ref()).map(|(_, ending)| ending.usage);
-            usage = usage.plus(spent.unwrap_or_default());
-            let name = task.task.to_string();
-            if !standing.reported.contains(&name) {
-                tell(edge, log, &mut standing, (index, name, record)).await?;
+        let mut ends = ends.ready_chunks(TOLD_AT_ONCE);
+        while let Some(ended) = ends.next().await {
+            let mut news = Vec::with_capacity(ended.len());
+            for end in ended {
+                let end = end?;
+                let spent = end.record.as_ref().and_then(|record| record.ended.as_ref());
+                usage = usage.plus(spent.map(|(_, ending)| ending.usage).unwrap_or_default());
+                if !standing.reported.contains(&end.task) {
+                    news.push(end);
+                }
             }
+            tell(edge, log, &mut standing, news).await?;
         }
         drop(ends);
         finish(edge, log, &standing, usage).await?;
@@ -115,8 +122,16 @@ async fn replay(edge: &Edge, log: LogRef) -> Result<Standing, Refusal> {
     Ok(standing)
 }
 
-/// Waits for a task's end. Without a record: it has expired.
-async fn ended(edge: &Edge, index: usize, at: TaskRef) -> Result<(usize, TaskRef, Option<Task>), Refusal> {
+/// A task that has ended.
+struct Ended {
+    index: usize,
+    task: String,
+    /// `None` where it has expired.
+    record: Option<Task>,
+}
+
+/// Waits for a task's end.
+async fn ended(edge: &Edge, index: usize, at: TaskRef) -> Result<Ended, Refusal> {
     match edge.log.watch(at.log()).await {
         Ok(mut watch) => watch.over().await,
         Err(ReadError::Unknown) => {}
@@ -125,48 +140,53 @@ async fn ended(edge: &Edge, index: usize, at: TaskRef) -> Result<(usize, TaskRef
     loop {
         let record = edge.tasks.get(at).await?;
         if record.as_ref().is_none_or(|record| record.state.is_ended()) {
-            return Ok((index, at, record));
+            return Ok(Ended { index, task: at.task.to_string(), record });
         }
         // The log's watch also ends when the engine lets go of it; then this is how the task's end is seen.
         edge.clock.sleep(LAG).await;
     }
 }
 
-/// Writes that a task has ended.
-async fn tell(
-    edge: &Edge,
-    log: LogRef,
-    standing: &mut Standing,
-    (index, task, record): (usize, String, Option<Task>),
-) -> Result<(), Refusal> {
-    let gone = WireError::new(tidewire_proto::Code::UnknownTask, "the task has expired");
-    let (state, error) = match &record {
-        Some(record) => {
-            let failure = record.failure().map(|failure| WireError {
-                code: failure.code.clone(),
-                message: failure.message.clone(),
-                retry_after_ms: None,
-            });
-            (record.state.name().to_owned(), failure)
-        }
-        None => ("failed".to_owned(), Some(gone)),
+/// Writes that tasks have ended.
+async fn tell(edge: &Edge, log: LogRef, standing: &mut Standing, news: Vec<Ended>) -> Result<(), Refusal> {
+    if news.is_empty() {
+        return Ok(());
+    }
+    let mut entries = Vec::with_capacity(news.len());
+    for Ended { index, task, record } in news {
+        let (state, error) = outcome(record.as_ref());
+        standing.count(&state);
+        standing.reported.insert(task.clone());
+        let progress = Progress {
+            task,
+            index,
+            state,
+            error,
+            done: standing.done,
+            failed: standing.failed,
+            stopped: standing.stopped,
+            total: standing.tasks.len() as u64,
+        };
+        let data = serde_json::to_vec(&progress).unwrap_or_default();
+        entries.push(Entry::new(edge.clock.now(), Kind::Progress, data));
+    }
+    let append = Append { log, writer: open(standing.reported.len()), entries };
+    // Refused where another reporter was faster, or this one's answer got lost: it begins again from what is there.
+    edge.log.append(append).await.map(drop).map_err(|error| unwritten(&error))
+}
+
+/// As what a task has ended, and why it failed.
+fn outcome(record: Option<&Task>) -> (String, Option<WireError>) {
+    let Some(record) = record else {
+        let gone = WireError::new(tidewire_proto::Code::UnknownTask, "the task has expired");
+        return ("failed".to_owned(), Some(gone));
     };
-    standing.count(&state);
-    let progress = Progress {
-        task: task.clone(),
-        index,
-        state,
-        error,
-        done: standing.done,
-        failed: standing.failed,
-        stopped: standing.stopped,
-        total: standing.tasks.len() as u64,
-    };
-    let entry = Entry::new(edge.clock.now(), Kind::Progress, serde_json::to_vec(&progress).unwrap_or_default());
-    let append = Append { log, writer: producer(&task, 0), entries: vec![entry] };
-    edge.log.append(append).await.map_err(|error| unwritten(&error))?;
-    standing.reported.insert(task);
-    Ok(())
+    let error = record.failure().map(|failure| WireError {
+        code: failure.code.clone(),
+        message: failure.message.clone(),
+        retry_after_ms: None,
+    });
+    (record.state.name().to_owned(), error)
 }
 
 async fn finish(edge: &Edge, log: LogRef, standing: &Standing, usage: Usage) -> Result<(), Refusal> {
@@ -180,7 +200,7 @@ async fn finish(edge: &Edge, log: LogRef, standing: &Standing, usage: Usage) -> 
         }
     };
     let ending = Ending { state, error, finish_reason: None, usage, attempts: 0 };
-    let append = Append { log, writer: producer(PRODUCER, 1), entries: Vec::new() };
+    let append = Append { log, writer: open(standing.tasks.len() + 1), entries: Vec::new() };
     match edge.log.end(append, ending).await {
         Ok(_) | Err(AppendError::Ended { .. }) => Ok(()),
         Err(error) => Err(unwritten(&error)),
