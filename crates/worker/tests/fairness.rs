@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tidewire_core::catalog::{Deployment, Takes};
+use tidewire_core::files::{self, Files};
 use tidewire_core::port::{
     Backend, BackendError, Begins, Chunk, Clock, EventLog, Model, NoMeter, Request, Run, TaskStore,
 };
@@ -76,6 +77,13 @@ async fn one_task_of_a_late_tenant_waits_at_most_for_the_tasks_that_run() {
     let worker = Worker {
         name: WorkerId("worker".into()),
         log: engine.clone(),
+        files: Arc::new(Files::new(
+            engine.clone(),
+            engine.clone(),
+            engine.clone(),
+            clock.clone(),
+            files::Bounds::default(),
+        )),
         tasks: engine.clone(),
         ledger: engine.clone(),
         dispatch,
