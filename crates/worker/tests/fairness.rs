@@ -11,7 +11,7 @@ use tidewire_core::port::{
     Backend, BackendError, Begins, Chunk, Clock, EventLog, Model, NoMeter, Request, Run, TaskStore,
 };
 use tidewire_core::queue::{Bounds, Entrant, Queue};
-use tidewire_core::task::{Origin, Turn};
+use tidewire_core::task::{Origin, Priority, Turn};
 use tidewire_core::{Catalog, Durability, OnDisconnect, Spec, Task, TenantId, WorkerId};
 use tidewire_engines::memory;
 use tidewire_testkit::clock::HandClock;
@@ -41,7 +41,7 @@ impl Backend for Gate {
     }
 }
 
-fn task(clock: &HandClock, tenant: u32, priority: tidewire_core::task::Priority) -> Task {
+fn task(clock: &HandClock, tenant: u32, priority: Priority) -> Task {
     let spec = Spec {
         model: "gate".into(),
         capability: "gate".into(),
@@ -69,7 +69,7 @@ async fn one_task_of_a_late_tenant_waits_at_most_for_the_tasks_that_run() {
         queue.readmit(Entrant::of(&task)).await.unwrap();
     };
     for _ in 0..BACKLOG {
-        enter(task(&clock, 1, Default::default())).await;
+        enter(task(&clock, 1, Priority::default())).await;
     }
     let takes = Takes::One { name: "gate".into(), model: "gate".into() };
     let deployment = Deployment { capability: "gate".into(), takes, built_in: false, has: Vec::new() };
@@ -103,7 +103,7 @@ async fn one_task_of_a_late_tenant_waits_at_most_for_the_tasks_that_run() {
         gate.begun.lock().unwrap().clone()
     };
     begun(SLOTS).await;
-    enter(task(&clock, 2, Default::default())).await;
+    enter(task(&clock, 2, Priority::default())).await;
     gate.open.add_permits(1);
     let order = begun(SLOTS + 1).await;
     assert_eq!(order[..SLOTS], vec!["tenant 1"; SLOTS]);
