@@ -19,8 +19,10 @@ const TOKENS: usize = 60;
 /// Mounts a small file system of its own for the server; it goes with the process.
 const MOUNT: &str = r#"for word; do [ "$last" = --data ] && data=$word; last=$word; done
 mkdir -p "$data" && mount -t tmpfs -o size=32m tmpfs "$data" && exec "$@""#;
-/// Takes a write beyond the limit for an error and not for the end.
-const LIMIT: &str = r#"trap "" XFSZ; exec "$@""#;
+/// Takes a write beyond the limit for an error and not for the end. The log is a file that may not grow either: a
+/// server that can't say what is wrong goes on all the same.
+const LIMIT: &str = r#"for word; do [ "$last" = --data ] && data=$word; last=$word; done
+trap "" XFSZ; exec "$@" 2>"$data.log""#;
 
 /// How the disk is made full.
 enum Tight {
