@@ -27,7 +27,11 @@ pub(super) async fn run(sessions: Vec<(Session, Driver)>, per_second: f64, durat
         if due >= duration {
             break;
         }
-        sleep(due.saturating_sub(begin.elapsed())).await;
+        // A timer takes a millisecond even for no time at all, and a task that is due does not wait for it.
+        match due.checked_sub(begin.elapsed()) {
+            Some(wait) => sleep(wait).await,
+            None => tokio::task::yield_now().await,
+        }
         while under_way.try_join_next().is_some() {}
         if under_way.len() >= UNDER_WAY {
             shared.tally.not_begun();
