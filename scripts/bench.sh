@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures what README and docs/benchmarks.md claim: sessions over WebSocket, a reader that stands still, the built-in
-# model alone, and commits of the bare engine. Takes about ten minutes; BENCH_SESSIONS=10000 is the full crowd.
+# model alone, and commits of the bare engine. Takes about fifteen minutes; BENCH_SESSIONS=10000 is the full crowd.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -40,7 +40,10 @@ serve_for_tests "$scripted"
 "$CARGO_TARGET_DIR/release/examples/slow_reader" "$url" "$server_pid"
 end_server
 
-say "commits of the bare engine"
+say "the queue: a restart with 10,000 tasks waiting, and three times more than the workers can do"
+scripts/bench-queue.py
+
+say "commits of the engine, and of the bare store beside it"
 cargo run --release --locked --quiet -p tidewire-engines --example commits
 
 say "the built-in model, in the process, without clients"

@@ -13,7 +13,7 @@ mod report;
 mod resume;
 
 pub(crate) use record::{Record, find, list, read_progress};
-pub use resume::resume;
+pub use resume::keep;
 
 use crate::Edge;
 use crate::admission::admit;
@@ -88,7 +88,7 @@ pub(crate) async fn submit(
         created_at: edge.clock.now(),
         total: count as u64,
         open: true,
-        keyed: submission.idempotency_key.is_some(),
+        key: submission.idempotency_key.clone(),
         retry_of: None,
         metadata,
     };
@@ -112,7 +112,7 @@ pub(crate) async fn retry(edge: &Arc<Edge>, of: LogRef, dead: Vec<Task>) -> Resu
         created_at: edge.clock.now(),
         total: tasks.len() as u64,
         open: true,
-        keyed: false,
+        key: None,
         retry_of: Some(of.log),
         metadata: first.metadata,
     };

@@ -14,7 +14,7 @@ mod stop;
 mod submit;
 mod transport;
 
-pub use batch::resume as resume_batches;
+pub use batch::keep as keep_batches;
 pub use listen::{Listener, listen};
 pub use transport::{Streams, router, sweep_streams};
 

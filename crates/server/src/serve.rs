@@ -132,7 +132,8 @@ impl Server {
             tracker: tracker.clone(),
             clock: clock.clone(),
         });
-        tracker.spawn(tidewire_edge::resume_batches(edge.clone()));
+        let kept = Duration::from_hours(config.retention.age_hours);
+        tracker.spawn(tidewire_edge::keep_batches(edge.clone(), kept));
         let router = tidewire_edge::router(edge.clone(), operations::router(operations));
         tracker.spawn(listen(listener, router, edge, config.limits.connections));
         tracker.spawn(expire(engines.clone(), clock.clone(), closing.clone()));

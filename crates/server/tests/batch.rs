@@ -187,3 +187,17 @@ async fn a_bad_task_refuses_the_whole_batch_and_is_named() {
     assert_eq!(code(&http.batch("log_nonsense").await.unwrap_err()), "unknown_batch");
     assert!(http.tasks(&Filter::default()).await.unwrap().tasks.is_empty(), "nothing of them was kept");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_has_ended_is_nothing_that_the_check_of_the_data_complains_of() {
+    let mut server = Server::start(&scripted(4));
+    let accepted = server.http().submit_batch(&batch((0..3).map(quick))).await.unwrap();
+    check(&log(&server, &accepted.id).await, &accepted.tasks);
+    assert_eq!(server.terminate(), Some(0));
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_tidewire"))
+        .args(["data", "check", "--data"])
+        .arg(server.dir.path().join("data"))
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}

@@ -26,8 +26,9 @@ pub(crate) struct Record {
     pub(crate) total: u64,
     /// Not all of its tasks have been reported.
     pub(crate) open: bool,
-    /// It has an idempotency key: whoever made it can complete it.
-    pub(crate) keyed: bool,
+    /// Its idempotency key: whoever made it can complete it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) retry_of: Option<LogId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,10 +103,16 @@ pub(super) async fn close(edge: &Edge, log: LogRef) -> Result<(), Refusal> {
     edge.directory.put(of(log), json(&record), Expect::Anything).await.map(drop).map_err(|error| not_put(&error))
 }
 
-/// Forgets a batch that nobody was told of.
-pub(super) async fn forget(edge: &Edge, log: LogRef) -> Result<(), Refusal> {
-    let removed = edge.directory.remove(&of(log), Expect::Anything).await;
-    removed.map(drop).map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))
+/// Forgets a batch: its log, its key, and last its record, so that one that was cut off is found again.
+pub(super) async fn forget(edge: &Edge, log: LogRef, batch: &Record) -> Result<(), Refusal> {
+    let unremoved = |error: String| Refusal::new(Code::Unavailable, error);
+    edge.keeping.remove(log).await.map_err(|error| unremoved(error.to_string()))?;
+    let key = batch.key.as_ref().map(|key| name(log.tenant, format!("{KEY}{key}")));
+    for record in key.into_iter().chain([of(log)]) {
+        let removed = edge.directory.remove(&record, Expect::Anything).await;
+        removed.map_err(|error| unremoved(error.to_string()))?;
+    }
+    Ok(())
 }
 
 /// The record of a batch.

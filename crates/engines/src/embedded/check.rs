@@ -136,6 +136,8 @@ struct Check<'a> {
     store: &'a Store,
     at: Snapshot,
     report: Report,
+    /// Those that retention is to find.
+    task_logs_ended: u64,
     progress: Progress,
     told: &'a mut dyn FnMut(Progress),
 }
@@ -151,7 +153,7 @@ impl<'a> Check<'a> {
         for state in State::ALL {
             report.tasks.insert(state.name(), 0);
         }
-        Self { store, at: store.snapshot(), report, progress: Progress { done: 0, of }, told }
+        Self { store, at: store.snapshot(), report, task_logs_ended: 0, progress: Progress { done: 0, of }, told }
     }
 
     fn all(&mut self) -> fjall::Result<()> {

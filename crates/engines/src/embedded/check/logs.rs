@@ -155,6 +155,8 @@ impl Check<'_> {
             };
             if head.state.ended {
                 check.report.logs_ended += 1;
+                // A shared log is removed by the face that made it.
+                check.task_logs_ended += u64::from(log.log.task().is_some());
                 if check.at.range(&store.events, all_events(log)).next().is_none() {
                     check.damage("end", log.log, "it has ended, and all its events are missing", RESTORE);
                 }

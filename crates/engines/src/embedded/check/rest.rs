@@ -36,8 +36,8 @@ impl Check<'_> {
                 Err(_) => {}
             }
         })?;
-        if entries < self.report.logs_ended {
-            let what = format!("{} ended logs are not in it: they never expire", self.report.logs_ended - entries);
+        if entries < self.task_logs_ended {
+            let what = format!("{} ended logs are not in it: they never expire", self.task_logs_ended - entries);
             self.loose("ended_index", "ended", what, REPORT);
         }
         self.compare("bytes of ended logs", bytes_in_all, |counts| counts.ended_bytes)
