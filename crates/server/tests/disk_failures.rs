@@ -83,7 +83,8 @@ async fn syncs_fail(error: &str, when: &str) {
     let pid = server.pid();
     let mut server = Arc::into_inner(server).expect("the crowd has ended");
     server.kill();
-    let ended = format!("{pid} +++ killed");
+    // A number of fewer than five digits is padded.
+    let ended = format!("{pid:<5} +++ killed");
     until("the tracer ends with the server", async || std::fs::read_to_string(trace.path()).unwrap().contains(&ended))
         .await;
     let record = Record::read(trace.path(), &data, before.path()).unwrap();
