@@ -156,10 +156,13 @@ async fn a_disk_that_stays_full_is_tried_on_and_a_shutdown_is_not_held_up() {
     disk.set(Disk::FULL);
     assert!(engine.submit(task(1)).await.is_err());
     // The store is open again at once, and the next commit meets the same disk.
-    while engine.failures_and_recoveries().1 < 3 {
-        let _ = engine.submit(task(1)).await;
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let tried_on = async {
+        while engine.failures_and_recoveries().1 < 3 {
+            let _ = engine.submit(task(1)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, tried_on).await.unwrap();
     let _ = engine.submit(task(1)).await;
     tokio::time::timeout(PATIENCE, engine.shutdown()).await.unwrap();
     drop(engine);
