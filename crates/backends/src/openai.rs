@@ -68,7 +68,7 @@ impl Backend for OpenAi {
         let form = Form::of(answer.headers())?;
         let secret = self.upstream.secret().clone();
         let answer = Answer::new(answer.into_body(), form, first_token, timeouts.between_tokens, secret);
-        Ok(Run { begins: Begins::Afresh, chunks: Box::pin(answer) })
+        Ok(Run { begins: Begins::Afresh, chunks: Box::pin(answer), limits: Vec::new() })
     }
 
     async fn models(&self) -> Result<Vec<Model>, BackendError> {

@@ -95,7 +95,7 @@ impl Backend for Scripted {
         let from = if script.continues { border(&text, &request.committed) } else { None };
         let begins = if from.is_some() { Begins::AfterCommitted } else { Begins::Afresh };
         let play = Play::new(script, text, from.unwrap_or(0), accident, input.words, request.timeouts, guard);
-        Ok(Run { begins, chunks: Box::pin(play) })
+        Ok(Run { begins, chunks: Box::pin(play), limits: Vec::new() })
     }
 
     async fn models(&self) -> Result<Vec<Model>, BackendError> {

@@ -1,5 +1,6 @@
 //! How a task ended: the data of its log's last event, and the commit point of the task.
 
+use crate::money::Money;
 use serde::{Deserialize, Serialize};
 
 /// How it ended.
@@ -27,6 +28,9 @@ pub struct Usage {
     /// Those of them that were reasoning.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_tokens: u64,
+    /// What all of it cost, by the prices of the deployments that did it; in nanodollars.
+    #[serde(default, rename = "cost_nanousd", skip_serializing_if = "Money::is_zero")]
+    pub cost: Money,
     /// The backend gave no count for a part of it, and that part is an estimate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
@@ -47,6 +51,7 @@ impl Usage {
             cached_tokens: self.cached_tokens + other.cached_tokens,
             output_tokens: self.output_tokens + other.output_tokens,
             reasoning_tokens: self.reasoning_tokens + other.reasoning_tokens,
+            cost: self.cost.plus(other.cost),
             estimated: self.estimated || other.estimated,
         }
     }
@@ -74,6 +79,9 @@ pub struct Ending {
     pub finish_reason: Option<String>,
     /// What was used, over all attempts.
     pub usage: Usage,
+    /// Which deployment gave the answer, or was the last to try; none where no attempt began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
     /// How many attempts it took; 0 where none began.
     pub attempts: u32,
 }

@@ -19,6 +19,12 @@ impl TenantId {
     pub const DEFAULT: Self = Self(1);
 }
 
+/// A key's name: what usage is counted under and what an operator revokes. It is no secret, and shown as `key_` and 16
+/// hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyId(pub u64);
+
 /// Whether a record survives a crash. A property of a task and its log, carried in their ids, so that every
 /// node knows without asking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -202,11 +208,27 @@ pub struct ParseIdError {
     prefix: &'static str,
 }
 
+const KEY: &str = "key_";
 const TASK: &str = "task_";
 const SHARED: &str = "log_";
 
 fn parse(text: &str, prefix: &'static str) -> Result<u128, ParseIdError> {
     text.strip_prefix(prefix).and_then(base32::decode).ok_or(ParseIdError { prefix })
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{KEY}{:016x}", self.0)
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = ParseIdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix(KEY).filter(|digits| digits.len() == 16);
+        let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        number.map(Self).ok_or(ParseIdError { prefix: KEY })
+    }
 }
 
 impl fmt::Display for TaskId {

@@ -12,7 +12,10 @@ mod log_keeping;
 mod meter;
 mod task_store;
 
-pub use backend::{Backend, BackendError, Begins, Chunk, Chunks, Fault, Model, Request, Run, Timeouts};
+pub use backend::{
+    Backend, BackendError, Begins, Chunk, Chunks, Counted, EmbedInput, EmbedRequest, Embedded, Embedder, Fault, Model,
+    Request, Run, Timeouts, UpstreamLimit,
+};
 pub use bus::{Bus, Signal, Subscription};
 pub use clock::Clock;
 pub use directory::{
@@ -23,7 +26,10 @@ pub use event_log::{
     Append, AppendError, Appended, Cursor, EventLog, Growth, Head, LogState, MAX_APPEND_BYTES, MAX_PRODUCERS, Page,
     Produced, ReadError, Watch, Writer,
 };
-pub use ledger::{Ledger, Settlement, Totals};
+pub use ledger::{
+    Account, Allowance, Amounts, Balance, Ledger, Left, Limited, Limits, Over, Reservation, ReserveError, Settlement,
+    Totals, UsageQuery, UsageRow,
+};
 pub use log_keeping::{Expired, FeedEntry, FeedPosition, LogKeeping, RemoveError, Retention, TrimError};
 pub use meter::{Measurement, Meter, NoMeter};
 pub use task_store::{

@@ -2,6 +2,8 @@
 
 use crate::ending::{Ending, Failure, Outcome};
 use crate::id::{Fence, TaskId, TaskRef, TenantId, WorkerId};
+use crate::payer::Payer;
+use crate::port::Amounts;
 use crate::time::Timestamp;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -100,6 +102,12 @@ pub struct Spec {
     /// What it comes from.
     #[serde(default)]
     pub origin: Origin,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Payer::is_nobody")]
+    pub payer: Payer,
+    /// What was reserved for it at admission.
+    #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
+    pub reserved: Amounts,
 }
 
 /// One key, one task: a second submit with the key gets the first one's task.

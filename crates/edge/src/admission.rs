@@ -74,6 +74,8 @@ pub(crate) async fn admit(edge: &Edge, tenant: TenantId, submission: Submission)
         metadata: metadata(submission.metadata.as_deref())?,
         turn,
         origin,
+        payer: tidewire_core::Payer::default(),
+        reserved: tidewire_core::port::Amounts::default(),
     };
     let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);
     task.idempotency = idempotency(submission.idempotency_key, body_hash)?;

@@ -103,7 +103,7 @@ impl<D: EventLog + Ledger, T: EventLog> EventLog for ByDurability<D, T> {
     }
 
     async fn end(&self, append: Append, ending: Ending) -> Result<Appended, AppendError> {
-        let (log, usage) = (append.log, ending.usage);
+        let (log, usage, deployment) = (append.log, ending.usage, ending.deployment.as_deref().map(Arc::from));
         let ended = self.logs(log).end(append, ending).await;
         if !matches!(ended, Ok(_) | Err(AppendError::Ended { .. })) {
             return ended;
@@ -111,7 +111,8 @@ impl<D: EventLog + Ledger, T: EventLog> EventLog for ByDurability<D, T> {
         // The log of a transient task goes with the process; what it cost does not. One that had ended before is
         // settled again, in case the first settlement failed: a task is settled once, whoever asks how often.
         if let (Durability::Transient, Some(task)) = (log.log.durability(), log.log.task()) {
-            let settlement = Settlement { task: TaskRef { tenant: log.tenant, task }, at: self.clock.now(), usage };
+            let settlement =
+                Settlement { task: TaskRef { tenant: log.tenant, task }, at: self.clock.now(), usage, deployment };
             self.settle(settlement).await?;
         }
         ended

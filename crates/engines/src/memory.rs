@@ -10,8 +10,11 @@ use crate::memory::room::Room;
 use crate::memory::tasks::Tasks;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tidewire_core::port::{Clock, Ledger, Settlement, Totals, Unavailable};
-use tidewire_core::{LogRef, TenantId, Timestamp};
+use tidewire_core::port::{
+    Amounts, Balance, Clock, Ledger, Left, Reservation, ReserveError, Settlement, Totals, Unavailable, UsageQuery,
+    UsageRow,
+};
+use tidewire_core::{LogRef, TaskRef, TenantId, Timestamp};
 
 mod bus;
 mod directory;
@@ -100,6 +103,30 @@ impl Ledger for Engine {
 
     async fn totals(&self, tenant: TenantId) -> Result<Totals, Unavailable> {
         Ok(lock(&self.accounts).totals(tenant))
+    }
+
+    async fn reserve(&self, _: Reservation) -> Result<Left, ReserveError> {
+        Ok(Left::default())
+    }
+
+    async fn secure(&self, _: TaskRef) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    async fn top_up(&self, _: TaskRef, _: Amounts, _: Timestamp) -> Result<(), ReserveError> {
+        Ok(())
+    }
+
+    async fn give_back(&self, _: TaskRef) -> Result<bool, Unavailable> {
+        Ok(false)
+    }
+
+    async fn usage(&self, _: UsageQuery) -> Result<Vec<UsageRow>, Unavailable> {
+        Ok(Vec::new())
+    }
+
+    fn balance(&self) -> Balance {
+        Balance::default()
     }
 }
 

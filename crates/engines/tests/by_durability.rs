@@ -79,6 +79,8 @@ async fn submitted(engine: &Both, clock: &HandClock, durabilities: &[Durability]
             metadata: None,
             turn: tidewire_core::task::Turn::default(),
             origin: tidewire_core::task::Origin::default(),
+            payer: tidewire_core::Payer::default(),
+            reserved: tidewire_core::port::Amounts::default(),
         };
         let task = Task::new(clock.task_id(*durability), TenantId::DEFAULT, spec, clock.now());
         ids.push(engine.submit(task).await.unwrap().task.id);
@@ -87,7 +89,7 @@ async fn submitted(engine: &Both, clock: &HandClock, durabilities: &[Durability]
 }
 
 fn done(usage: Usage) -> Ending {
-    Ending { state: Outcome::Done, error: None, finish_reason: None, usage, attempts: 0 }
+    Ending { state: Outcome::Done, error: None, finish_reason: None, usage, deployment: None, attempts: 0 }
 }
 
 fn mixed(pattern: &str) -> Vec<Durability> {

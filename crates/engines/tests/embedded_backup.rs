@@ -164,7 +164,12 @@ async fn a_backup_under_load_is_one_moment_with_all_that_was_acknowledged_before
             let events = read_all(&engine, kept.at().log(), 4096).await;
             let over = events.last().is_some_and(|event| event.kind == Kind::End);
             assert_eq!(over, kept.state == State::Done, "the end and the record are of one moment");
-            let settlement = tidewire_core::port::Settlement { task: kept.at(), at: made::NOW, usage: made::USAGE };
+            let settlement = tidewire_core::port::Settlement {
+                task: kept.at(),
+                at: made::NOW,
+                usage: made::USAGE,
+                deployment: None,
+            };
             if over {
                 assert!(!engine.settle(settlement).await.unwrap(), "so is the settlement");
                 ended += 1;

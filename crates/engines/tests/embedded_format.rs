@@ -96,7 +96,7 @@ async fn a_store_of_the_previous_format_opens_with_all_it_had() {
         demand_keys(&engine, &holds).await;
         for task in holds["settled"].as_array().unwrap() {
             let task: TaskRef = read(task);
-            let again = engine.settle(Settlement { task, at: NOW, usage: USAGE }).await.unwrap();
+            let again = engine.settle(Settlement { task, at: NOW, usage: USAGE, deployment: None }).await.unwrap();
             assert!(!again, "{task:?} is settled a second time");
         }
         close(engine).await;

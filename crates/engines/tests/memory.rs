@@ -110,6 +110,8 @@ fn task(clock: &HandClock, key: Option<&str>) -> Task {
         metadata: None,
         turn: tidewire_core::task::Turn::default(),
         origin: tidewire_core::task::Origin::default(),
+        payer: tidewire_core::Payer::default(),
+        reserved: tidewire_core::port::Amounts::default(),
     };
     let mut task = Task::new(clock.task_id(Durability::Transient), TenantId::DEFAULT, spec, clock.now());
     task.idempotency = key.map(|key| Idempotency { key: key.to_owned(), body_hash: 1 });
@@ -122,7 +124,14 @@ fn append(log: LogRef, expect: u64, data: &str) -> Append {
 }
 
 fn done() -> Ending {
-    Ending { state: Outcome::Done, error: None, finish_reason: None, usage: Usage::default(), attempts: 1 }
+    Ending {
+        state: Outcome::Done,
+        error: None,
+        finish_reason: None,
+        usage: Usage::default(),
+        deployment: None,
+        attempts: 1,
+    }
 }
 
 #[tokio::test]

@@ -189,7 +189,7 @@ fn settled(world: &World, tasks: &[Task]) {
     for task in tasks {
         let Some((at, ending)) = &task.ended else { continue };
         usage = usage.plus(ending.usage);
-        let again = Settlement { task: task.at(), at: *at, usage: Usage::default() };
+        let again = Settlement { task: task.at(), at: *at, usage: Usage::default(), deployment: None };
         if at_once(world.accounts.settle(again)).expect("the memory engine settles") {
             broken(world, format_args!("{} has ended, and was never settled", task.id));
         }

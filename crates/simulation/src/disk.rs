@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidewire_core::port::{
-    Append, AppendError, Appended, Cursor, EventLog, Filter, LeaseError, Leasing, Ledger, LogState, Page, ReadError,
-    Release, Renewal, Settlement, SubmitError, Submitted, TaskPage, TaskStore, Totals, Unavailable, UpdateError, Watch,
-    Writer,
+    Amounts, Append, AppendError, Appended, Balance, Cursor, EventLog, Filter, LeaseError, Leasing, Ledger, Left,
+    LogState, Page, ReadError, Release, Renewal, Reservation, ReserveError, Settlement, SubmitError, Submitted,
+    TaskPage, TaskStore, Totals, Unavailable, UpdateError, UsageQuery, UsageRow, Watch, Writer,
 };
 use tidewire_core::task::Lease;
 use tidewire_core::{Ending, Epoch, LogRef, Task, TaskRef, TenantId, Timestamp};
@@ -184,5 +184,29 @@ impl Ledger for Disk {
     async fn totals(&self, tenant: TenantId) -> Result<Totals, Unavailable> {
         self.read_time().await;
         self.engine.totals(tenant).await
+    }
+
+    async fn reserve(&self, reservation: Reservation) -> Result<Left, ReserveError> {
+        self.engine.reserve(reservation).await
+    }
+
+    async fn secure(&self, task: TaskRef) -> Result<(), Unavailable> {
+        self.engine.secure(task).await
+    }
+
+    async fn top_up(&self, task: TaskRef, more: Amounts, at: Timestamp) -> Result<(), ReserveError> {
+        self.engine.top_up(task, more, at).await
+    }
+
+    async fn give_back(&self, task: TaskRef) -> Result<bool, Unavailable> {
+        self.engine.give_back(task).await
+    }
+
+    async fn usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>, Unavailable> {
+        self.engine.usage(query).await
+    }
+
+    fn balance(&self) -> Balance {
+        self.engine.balance()
     }
 }

@@ -4,10 +4,10 @@ use crate::disk::Disk;
 use async_trait::async_trait;
 use std::sync::Arc;
 use tidewire_core::port::{
-    Append, AppendError, Appended, Cursor, EventLog, Ledger, LogState, Page, ReadError, Settlement, Totals,
-    Unavailable, Watch,
+    Amounts, Append, AppendError, Appended, Balance, Cursor, EventLog, Ledger, Left, LogState, Page, ReadError,
+    Reservation, ReserveError, Settlement, Totals, Unavailable, UsageQuery, UsageRow, Watch,
 };
-use tidewire_core::{Ending, Epoch, LogRef, TenantId};
+use tidewire_core::{Ending, Epoch, LogRef, TaskRef, TenantId, Timestamp};
 
 pub(crate) struct Settling {
     pub(crate) logs: Disk,
@@ -49,5 +49,29 @@ impl Ledger for Settling {
 
     async fn totals(&self, tenant: TenantId) -> Result<Totals, Unavailable> {
         self.ledger.totals(tenant).await
+    }
+
+    async fn reserve(&self, reservation: Reservation) -> Result<Left, ReserveError> {
+        self.ledger.reserve(reservation).await
+    }
+
+    async fn secure(&self, task: TaskRef) -> Result<(), Unavailable> {
+        self.ledger.secure(task).await
+    }
+
+    async fn top_up(&self, task: TaskRef, more: Amounts, at: Timestamp) -> Result<(), ReserveError> {
+        self.ledger.top_up(task, more, at).await
+    }
+
+    async fn give_back(&self, task: TaskRef) -> Result<bool, Unavailable> {
+        self.ledger.give_back(task).await
+    }
+
+    async fn usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>, Unavailable> {
+        self.ledger.usage(query).await
+    }
+
+    fn balance(&self) -> Balance {
+        self.ledger.balance()
     }
 }

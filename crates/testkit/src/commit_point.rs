@@ -78,7 +78,7 @@ async fn an_end_settles_once_whoever_settles_again<H: Harness<Engine: EventLog +
     let engine = h.open().await;
     let (task, lease, _) = running(&engine, task(h.durability(), 1)).await;
     engine.end(leased(task.log(), lease.fence.0, Offset(0), Vec::new()), ending(Outcome::Done)).await.unwrap();
-    let again = Settlement { task, at: NOW, usage: USAGE };
+    let again = Settlement { task, at: NOW, usage: USAGE, deployment: None };
     assert!(!engine.settle(again).await.unwrap(), "the end settled it");
     engine.finish(task, NOW, ending(Outcome::Failed)).await.unwrap();
     assert_finished(&engine, task).await;

@@ -45,6 +45,8 @@ pub(crate) fn task(durability: Durability, number: u64) -> Task {
         metadata: Some(r#"{"page":"home"}"#.to_owned()),
         turn: tidewire_core::task::Turn::default(),
         origin: tidewire_core::task::Origin::default(),
+        payer: tidewire_core::Payer::default(),
+        reserved: tidewire_core::port::Amounts::default(),
     };
     Task::new(at.task, at.tenant, spec, NOW)
 }
@@ -75,14 +77,20 @@ pub(crate) fn open(log: LogRef, rank: Option<&str>, entries: Vec<Entry>) -> Appe
 }
 
 /// What the checks' tasks use.
-pub(crate) const USAGE: Usage =
-    Usage { input_tokens: 11, cached_tokens: 3, output_tokens: 5, reasoning_tokens: 2, estimated: false };
+pub(crate) const USAGE: Usage = Usage {
+    input_tokens: 11,
+    cached_tokens: 3,
+    output_tokens: 5,
+    reasoning_tokens: 2,
+    estimated: false,
+    cost: tidewire_core::Money(70),
+};
 
 /// How the checks' tasks end.
 pub(crate) fn ending(state: Outcome) -> Ending {
     let error = (state == Outcome::Failed)
         .then(|| Failure { code: "upstream_broken".to_owned(), message: "the answer broke off".to_owned() });
-    Ending { state, error, finish_reason: Some("stop".to_owned()), usage: USAGE, attempts: 1 }
+    Ending { state, error, finish_reason: Some("stop".to_owned()), usage: USAGE, deployment: None, attempts: 1 }
 }
 
 /// A cursor at an offset.

@@ -21,7 +21,7 @@ crate::suite::suite!(
 );
 
 fn settlement(durability: Durability, number: u64, usage: Usage) -> Settlement {
-    Settlement { task: task_ref(durability, number), at: NOW, usage }
+    Settlement { task: task_ref(durability, number), at: NOW, usage, deployment: None }
 }
 
 async fn a_task_is_settled_once<H: Harness<Engine: Ledger>>(h: &H) {
@@ -57,6 +57,7 @@ async fn totals_are_the_sums_of_the_settlements<H: Harness<Engine: Ledger>>(h: &
             output_tokens: number * 100,
             reasoning_tokens: number * 10,
             estimated: false,
+            cost: tidewire_core::Money(number * 7),
         };
         usage = usage.plus(used);
         engine.settle(settlement(h.durability(), number, used)).await.unwrap();

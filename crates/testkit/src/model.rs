@@ -214,6 +214,7 @@ impl Model {
                 output_tokens: self.totals.usage.output_tokens + usage.output_tokens,
                 reasoning_tokens: self.totals.usage.reasoning_tokens + usage.reasoning_tokens,
                 estimated: self.totals.usage.estimated || usage.estimated,
+                cost: self.totals.usage.cost.plus(usage.cost),
             };
         }
         first

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{
-    Append, AppendError, Appended, Cursor, Directory, EventLog, Expect, Expired, FeedEntry, FeedPosition, Filter,
-    Growth, LeaseError, Leasing, Ledger, LogKeeping, LogState, Page, PutError, ReadError, Record, RecordName, Release,
-    RemoveError, RemoveRecordError, Renewal, Retention, Settlement, Shelf, SubmitError, Submitted, TaskPage, TaskStore,
-    Totals, TrimError, Unavailable, UpdateError, Watch, Writer,
+    Amounts, Append, AppendError, Appended, Balance, Cursor, Directory, EventLog, Expect, Expired, FeedEntry,
+    FeedPosition, Filter, Growth, LeaseError, Leasing, Ledger, Left, LogKeeping, LogState, Page, PutError, ReadError,
+    Record, RecordName, Release, RemoveError, RemoveRecordError, Renewal, Reservation, ReserveError, Retention,
+    Settlement, Shelf, SubmitError, Submitted, TaskPage, TaskStore, Totals, TrimError, Unavailable, UpdateError,
+    UsageQuery, UsageRow, Watch, Writer,
 };
 use tidewire_core::task::Lease;
 use tidewire_core::{Ending, Entry, Epoch, LogId, LogRef, Offset, Task, TaskRef, TenantId, Timestamp};
@@ -286,6 +287,30 @@ impl Ledger for Journaled {
 
     async fn totals(&self, tenant: TenantId) -> Result<Totals, Unavailable> {
         self.engine.totals(tenant).await
+    }
+
+    async fn reserve(&self, reservation: Reservation) -> Result<Left, ReserveError> {
+        self.engine.reserve(reservation).await
+    }
+
+    async fn secure(&self, task: TaskRef) -> Result<(), Unavailable> {
+        self.engine.secure(task).await
+    }
+
+    async fn top_up(&self, task: TaskRef, more: Amounts, at: Timestamp) -> Result<(), ReserveError> {
+        self.engine.top_up(task, more, at).await
+    }
+
+    async fn give_back(&self, task: TaskRef) -> Result<bool, Unavailable> {
+        self.engine.give_back(task).await
+    }
+
+    async fn usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>, Unavailable> {
+        self.engine.usage(query).await
+    }
+
+    fn balance(&self) -> Balance {
+        self.engine.balance()
     }
 }
 

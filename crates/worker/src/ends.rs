@@ -81,7 +81,8 @@ pub(crate) async fn settle_from_log(worker: &Worker, at: TaskRef) {
     match serde_json::from_slice::<Ending>(&event.data) {
         Ok(ending) => {
             // Settled first: once the record is finished, nobody comes back to this task.
-            let settlement = Settlement { task: at, at: event.at, usage: ending.usage };
+            let deployment = ending.deployment.as_deref().map(Into::into);
+            let settlement = Settlement { task: at, at: event.at, usage: ending.usage, deployment };
             if let Err(error) = worker.ledger.settle(settlement).await {
                 return tracing::warn!(task = %at.task, %error, "the task could not be settled; its lease lapses");
             }
@@ -94,7 +95,7 @@ pub(crate) async fn settle_from_log(worker: &Worker, at: TaskRef) {
 }
 
 pub(crate) fn ending(state: Outcome, error: Option<Failure>, usage: Usage, attempts: u32) -> Ending {
-    Ending { state, error, finish_reason: None, usage, attempts }
+    Ending { state, error, finish_reason: None, usage, deployment: None, attempts }
 }
 
 pub(crate) fn failure(code: &str, message: &str) -> Failure {

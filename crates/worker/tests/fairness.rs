@@ -33,7 +33,7 @@ impl Backend for Gate {
         self.begun.lock().unwrap().push(String::from_utf8(request.input.to_vec()).unwrap());
         self.open.acquire().await.unwrap().forget();
         let whole = [Ok(Chunk::Text("done".into())), Ok(Chunk::Finish("stop".into()))];
-        Ok(Run { begins: Begins::Afresh, chunks: Box::pin(futures_util::stream::iter(whole)) })
+        Ok(Run { begins: Begins::Afresh, chunks: Box::pin(futures_util::stream::iter(whole)), limits: Vec::new() })
     }
 
     async fn models(&self) -> Result<Vec<Model>, BackendError> {
@@ -52,6 +52,8 @@ fn task(clock: &HandClock, tenant: u32, priority: Priority) -> Task {
         metadata: None,
         turn: Turn { tokens: 500, priority, ..Turn::default() },
         origin: Origin::default(),
+        payer: tidewire_core::Payer::default(),
+        reserved: tidewire_core::port::Amounts::default(),
     };
     Task::new(clock.task_id(Durability::Durable), TenantId(tenant), spec, clock.now())
 }

@@ -79,6 +79,8 @@ impl World {
             metadata: None,
             turn: tidewire_core::task::Turn::default(),
             origin: tidewire_core::task::Origin::default(),
+            payer: tidewire_core::Payer::default(),
+            reserved: tidewire_core::port::Amounts::default(),
         };
         let task = Task::new(self.clock.task_id(Durability::Durable), TenantId::DEFAULT, spec, self.clock.now());
         let at = task.at();

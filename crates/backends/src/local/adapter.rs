@@ -49,7 +49,7 @@ impl Backend for Local {
             engine.submit(Request { input: &request.input, committed, seed }).map_err(|refusal| refused(&refusal))?;
         let begins = if committed.is_empty() { Begins::Afresh } else { Begins::AfterCommitted };
         let reader = Reader::new(answer, request.timeouts, Arc::clone(&self.clock));
-        Ok(Run { begins, chunks: Box::pin(unfold(reader, Reader::next)) })
+        Ok(Run { begins, chunks: Box::pin(unfold(reader, Reader::next)), limits: Vec::new() })
     }
 
     async fn models(&self) -> Result<Vec<Model>, BackendError> {

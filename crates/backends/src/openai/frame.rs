@@ -108,6 +108,7 @@ impl<'a> Frame<'a> {
             output_tokens: tokens.completion.unwrap_or(0),
             reasoning_tokens: completion.and_then(|details| details.reasoning_tokens).unwrap_or(0),
             estimated: false,
+            ..Usage::default()
         })
     }
 

@@ -18,7 +18,13 @@ pub(super) fn by_status(status: StatusCode, headers: &HeaderMap, body: &[u8], se
         Some(message) => format!("the upstream answered {status}: {}", presentable(message, secret)),
         None => format!("the upstream answered {status}"),
     };
-    BackendError { fault, message, retry_after: retry_after(headers), status: Some(status.as_u16()) }
+    BackendError {
+        fault,
+        message,
+        retry_after: retry_after(headers),
+        status: Some(status.as_u16()),
+        limits: Vec::new(),
+    }
 }
 
 /// An error in an answer that began with status 200: the text of an event, or of a whole body.
@@ -30,7 +36,7 @@ pub(super) fn in_band(body: &[u8], secret: &Secret) -> BackendError {
         Some(message) => format!("the upstream broke off with an error: {}", presentable(message, secret)),
         None => "the upstream broke off with an error".to_owned(),
     };
-    BackendError { fault, message, retry_after: None, status: told.status }
+    BackendError { fault, message, retry_after: None, status: told.status, limits: Vec::new() }
 }
 
 /// What an upstream told of its error.

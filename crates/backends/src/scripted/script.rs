@@ -151,7 +151,13 @@ impl Script {
     /// The fault, as this script's upstream tells it.
     pub(super) fn told(&self, (fault, status): (Fault, Option<u16>)) -> BackendError {
         let retry_after = self.retry_after_ms.map(Duration::from_millis);
-        BackendError { fault, message: format!("the script says so: {}", fault.code()), retry_after, status }
+        BackendError {
+            fault,
+            message: format!("the script says so: {}", fault.code()),
+            retry_after,
+            status,
+            limits: Vec::new(),
+        }
     }
 }
 

@@ -9,8 +9,14 @@ use tidewire_core::Usage;
 use tidewire_core::port::{Backend, Begins, Chunk, Model};
 use tokio::sync::Notify;
 
-const OPENAI_USAGE: Usage =
-    Usage { input_tokens: 19, cached_tokens: 16, output_tokens: 7, reasoning_tokens: 3, estimated: false };
+const OPENAI_USAGE: Usage = Usage {
+    input_tokens: 19,
+    cached_tokens: 16,
+    output_tokens: 7,
+    reasoning_tokens: 3,
+    estimated: false,
+    cost: tidewire_core::Money::ZERO,
+};
 
 /// The chunks of a transcript, which must not depend on how it is cut.
 async fn played(transcript: &str) -> Vec<Chunk> {

@@ -202,8 +202,14 @@ pub(super) async fn append(
 
 /// Ends a log that holds a whole file or a whole text.
 pub(super) async fn end(log: &dyn EventLog, at: LogRef) -> Result<(), Unavailable> {
-    let ending =
-        Ending { state: Outcome::Done, error: None, finish_reason: None, usage: Usage::default(), attempts: 0 };
+    let ending = Ending {
+        state: Outcome::Done,
+        error: None,
+        finish_reason: None,
+        usage: Usage::default(),
+        deployment: None,
+        attempts: 0,
+    };
     let append = Append { log: at, writer: Writer::Open { rank: None }, entries: Vec::new() };
     log.end(append, ending).await.map(|_| ()).map_err(unwritten)
 }

@@ -25,6 +25,49 @@ pub trait Backend: Send + Sync {
     async fn models(&self) -> Result<Vec<Model>, BackendError>;
 }
 
+/// Turns texts into vectors.
+///
+/// Promises, checked by `testkit::embedder`: one vector for each input, in their order; dropping the future ends the call
+/// upstream.
+#[async_trait]
+pub trait Embedder: Send + Sync {
+    /// Embeds all inputs in one call.
+    async fn embed(&self, request: EmbedRequest) -> Result<Embedded, BackendError>;
+}
+
+/// What to embed.
+#[derive(Clone, Debug)]
+pub struct EmbedRequest {
+    /// The model's name at the backend.
+    pub model: Arc<str>,
+    /// The texts.
+    pub inputs: Vec<EmbedInput>,
+    /// How long each vector is to be, where the model can choose.
+    pub dimensions: Option<u32>,
+    /// How long to wait for what: `first_token` is for the whole answer.
+    pub timeouts: Timeouts,
+}
+
+/// One input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EmbedInput {
+    /// As text.
+    Text(String),
+    /// As the model's own tokens.
+    Tokens(Vec<u32>),
+}
+
+/// Vectors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedded {
+    /// One for each input.
+    pub vectors: Vec<Vec<f32>>,
+    /// What all of them used.
+    pub usage: Usage,
+    /// What the upstream told of its limits.
+    pub limits: Vec<UpstreamLimit>,
+}
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -67,6 +110,30 @@ pub struct Run {
     pub begins: Begins,
     /// What the model says.
     pub chunks: Chunks,
+    /// What the upstream told of its limits.
+    pub limits: Vec<UpstreamLimit>,
+}
+
+/// What is left of one of an upstream's own limits, as `x-ratelimit-*` headers tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamLimit {
+    /// What it counts.
+    pub of: Counted,
+    /// How many there may be in its period.
+    pub limit: Option<u64>,
+    /// How many are left.
+    pub remaining: u64,
+    /// When all of them are back.
+    pub reset: Option<Duration>,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// Requests.
+    Requests,
+    /// Tokens, read and written together.
+    Tokens,
 }
 
 /// What a model says, as it says it.
@@ -119,6 +186,8 @@ pub struct BackendError {
     pub retry_after: Option<Duration>,
     /// The upstream's HTTP status, where it gave one.
     pub status: Option<u16>,
+    /// What the upstream told of its limits.
+    pub limits: Vec<UpstreamLimit>,
 }
 
 /// What kind of failure.
@@ -169,7 +238,7 @@ impl Fault {
 impl BackendError {
     /// A failure of this kind.
     pub fn new(fault: Fault, message: impl Into<String>) -> Self {
-        Self { fault, message: message.into(), retry_after: None, status: None }
+        Self { fault, message: message.into(), retry_after: None, status: None, limits: Vec::new() }
     }
 
     /// When it may be tried again, at the earliest.

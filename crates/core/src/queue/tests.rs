@@ -33,6 +33,8 @@ fn task(tenant: u32, number: u64) -> Task {
         metadata: None,
         turn: crate::task::Turn { tokens: 100, ..Default::default() },
         origin: crate::task::Origin::default(),
+        payer: crate::Payer::default(),
+        reserved: crate::port::Amounts::default(),
     };
     Task::new(TaskId::new(at, u128::from(number), Durability::Durable), TenantId(tenant), spec, at)
 }

@@ -199,7 +199,7 @@ async fn finish(edge: &Edge, log: LogRef, standing: &Standing, usage: Usage) -> 
             (Outcome::Failed, Some(Failure { code: "batch_incomplete".to_owned(), message }))
         }
     };
-    let ending = Ending { state, error, finish_reason: None, usage, attempts: 0 };
+    let ending = Ending { state, error, finish_reason: None, usage, deployment: None, attempts: 0 };
     let append = Append { log, writer: open(standing.tasks.len() + 1), entries: Vec::new() };
     match edge.log.end(append, ending).await {
         Ok(_) | Err(AppendError::Ended { .. }) => Ok(()),

@@ -154,6 +154,8 @@ mod tests {
             metadata: None,
             turn: tidewire_core::task::Turn::default(),
             origin: tidewire_core::task::Origin::default(),
+            payer: tidewire_core::Payer::default(),
+            reserved: tidewire_core::port::Amounts::default(),
         };
         Entry { task: Task::new(id, TenantId(1), spec, Timestamp::default()), input: Some(Bytes::from_static(b"in")) }
     }

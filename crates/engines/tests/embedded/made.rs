@@ -12,8 +12,14 @@ use tidewire_engines::embedded::Engine;
 pub const TENANT: TenantId = TenantId(7);
 /// Where a `HandClock` begins.
 pub const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_000);
-pub const USAGE: Usage =
-    Usage { input_tokens: 11, cached_tokens: 0, output_tokens: 5, reasoning_tokens: 0, estimated: false };
+pub const USAGE: Usage = Usage {
+    input_tokens: 11,
+    cached_tokens: 0,
+    output_tokens: 5,
+    reasoning_tokens: 0,
+    estimated: false,
+    cost: tidewire_core::Money::ZERO,
+};
 
 /// The `number`th task of a tenant: one with a higher number is newer.
 pub fn task_of(tenant: TenantId, number: u64) -> Task {
@@ -28,6 +34,8 @@ pub fn task_of(tenant: TenantId, number: u64) -> Task {
         metadata: None,
         turn: tidewire_core::task::Turn::default(),
         origin: tidewire_core::task::Origin::default(),
+        payer: tidewire_core::Payer::default(),
+        reserved: tidewire_core::port::Amounts::default(),
     };
     Task::new(TaskId::new(at, u128::from(number), Durability::Durable), tenant, spec, NOW)
 }
@@ -50,7 +58,7 @@ pub fn leasing() -> Leasing {
 }
 
 pub fn ending() -> Ending {
-    Ending { state: Outcome::Done, error: None, finish_reason: None, usage: USAGE, attempts: 1 }
+    Ending { state: Outcome::Done, error: None, finish_reason: None, usage: USAGE, deployment: None, attempts: 1 }
 }
 
 /// Every event of a log, in pages of so many bytes.

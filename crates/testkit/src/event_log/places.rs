@@ -125,6 +125,7 @@ async fn assert_unknown(engine: &impl EventLog, log: tidewire_core::LogRef) {
         error: None,
         finish_reason: None,
         usage: tidewire_core::Usage::default(),
+        deployment: None,
         attempts: 0,
     };
     let append = leased(log, 1, Offset(0), texts(0, 1));

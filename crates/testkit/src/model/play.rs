@@ -157,7 +157,7 @@ impl<S: Subject> Playing<S> {
                 answer!(Updated, UpdateError::Unavailable(_), finished)
             }
             Op::Settle(task, tokens) => {
-                let settlement = Settlement { task: *task, at: NOW, usage: used(*tokens) };
+                let settlement = Settlement { task: *task, at: NOW, usage: used(*tokens), deployment: None };
                 on.ledger.settle(settlement).await.map_or(Answer::Unavailable, Answer::Settled)
             }
             Op::Trim(log, upto) => {

@@ -108,7 +108,7 @@ fn worker() -> WorkerId {
 }
 
 fn ending(state: Outcome) -> Ending {
-    Ending { state, error: None, finish_reason: None, usage: Usage::default(), attempts: 0 }
+    Ending { state, error: None, finish_reason: None, usage: Usage::default(), deployment: None, attempts: 0 }
 }
 
 fn blank_task() -> Task {
@@ -122,6 +122,8 @@ fn blank_task() -> Task {
         metadata: None,
         turn: tidewire_core::task::Turn::default(),
         origin: tidewire_core::task::Origin::default(),
+        payer: tidewire_core::Payer::default(),
+        reserved: tidewire_core::port::Amounts::default(),
     };
     Task::new(task_id(), TenantId::DEFAULT, spec, NOW)
 }

@@ -21,7 +21,14 @@ use tidewire_proto::Code;
 
 /// How a stream ends: nothing was run, and nothing is to be paid.
 pub(super) fn closing() -> Ending {
-    Ending { state: Outcome::Done, error: None, finish_reason: None, usage: Usage::default(), attempts: 0 }
+    Ending {
+        state: Outcome::Done,
+        error: None,
+        finish_reason: None,
+        usage: Usage::default(),
+        deployment: None,
+        attempts: 0,
+    }
 }
 
 pub(super) async fn post(edge: &Edge, parts: &Parts, body: Body) -> Result<Response, Refused> {
