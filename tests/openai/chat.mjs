@@ -127,7 +127,7 @@ await test("an_unknown_model_is_a_not_found_error", async () => {
 });
 
 await test("an_invalid_body_is_a_bad_request_error", async () => {
-  for (const fields of [{ messages: "hello" }, { messages: [] }, { n: 3 }]) {
+  for (const fields of [{ messages: "hello" }, { messages: [] }, { n: 999 }]) {
     const error = await client.chat.completions.create(ask(5, fields)).catch((error) => error);
     assert.ok(error instanceof OpenAI.BadRequestError, `${JSON.stringify(fields)}: ${error}`);
     assert.equal(error.code, "invalid_request");

@@ -114,6 +114,53 @@ def include_usage_adds_one_last_chunk_with_the_numbers():
 
 
 @test
+def several_answers_to_one_question_are_told_apart_by_their_index():
+    answer = client.chat.completions.create(**ask(8, n=3))
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    assert all(choice.message.content for choice in answer.choices)
+    assert answer.usage.completion_tokens >= 3, "what all of them used together"
+    texts, ends = {}, set()
+    for chunk in client.chat.completions.create(stream=True, **ask(8, n=2, stream_options={"include_usage": True})):
+        for choice in chunk.choices:
+            texts[choice.index] = texts.get(choice.index, "") + (choice.delta.content or "")
+            ends |= {choice.index} if choice.finish_reason else set()
+        usage = chunk.usage
+    assert sorted(texts) == [0, 1] and all(texts.values()) and ends == {0, 1}
+    assert usage.completion_tokens >= 2
+
+
+@test
+def a_model_is_retrieved_by_its_name():
+    assert client.models.retrieve(MODEL).id == MODEL
+    raises(openai.NotFoundError, lambda: client.models.retrieve("no-such-model"))
+
+
+@test
+def the_head_says_who_answered_how_long_it_took_and_what_it_cost():
+    raw = client.chat.completions.with_raw_response.create(**ask(5))
+    for name in ("tidewire-queue-ms", "tidewire-ttft-ms", "tidewire-total-ms", "tidewire-cost-usd"):
+        assert float(raw.headers[name]) >= 0, name
+    raw = client.chat.completions.with_raw_response.create(stream=True, **ask(5))
+    assert int(raw.headers["tidewire-ttft-ms"]) >= 0
+    assert list(raw.parse())
+
+
+@test
+def a_task_goes_on_without_its_caller_where_that_was_asked_for():
+    stays = {"tidewire-on-disconnect": "continue"}
+    task, chunks = streamed(**ask(60, delay_ms=10, extra_headers=stays))
+    for chunk in chunks:
+        if chunk.choices[0].delta.content:
+            break
+    chunks.close()
+    text = logged(task)
+    record = json.loads(get(f"/v1/tasks/{task}")[0])
+    assert record["state"] == "done" and text, record
+    error = raises(openai.BadRequestError, lambda: streamed(**ask(5, extra_headers={"tidewire-on-disconnect": "no"})))
+    assert "tidewire-on-disconnect" in error.message
+
+
+@test
 def a_long_text_of_many_languages_is_the_log_byte_for_byte():
     task, chunks = streamed(**ask(400))
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
@@ -163,7 +210,7 @@ def an_unknown_model_is_a_not_found_error():
 
 @test
 def an_invalid_body_is_a_bad_request_error():
-    for fields in ({"messages": "hello"}, {"messages": []}, {"messages": STORY, "n": 3}):
+    for fields in ({"messages": "hello"}, {"messages": []}, {"messages": STORY, "n": 0}, {"messages": STORY, "n": 999}):
         error = raises(openai.BadRequestError, lambda: client.chat.completions.create(model=MODEL, **fields))
         assert error.code == "invalid_request", f"{fields}: {error.code}"
         assert error.message

@@ -1,15 +1,16 @@
 //! Turns what a client asks for into a task, or says what is wrong with it.
 
+mod chat;
 mod origin;
 mod turn;
+
+pub(crate) use chat::Chat;
 
 use crate::Edge;
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use origin::Descent;
-use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use tidewire_core::catalog::{Target, Unresolved};
@@ -48,10 +49,22 @@ pub(crate) async fn admit(edge: &Edge, tenant: TenantId, submission: Submission)
     if let Some(unknown) = submission.unknown.keys().next() {
         return Err(invalid(unknown_field(unknown)));
     }
-    let body_hash = body_hash(&submission);
     let input = input(&submission)?;
+    let chat = Chat::read(&input).map_err(|error| invalid(format!("`input` can't be read: {error}")))?;
+    admit_chat(edge, tenant, submission, input.clone(), &chat).await
+}
+
+/// The task that a chat request asks for, which was read already. `submission` says what else is asked of it.
+pub(crate) async fn admit_chat(
+    edge: &Edge,
+    tenant: TenantId,
+    submission: Submission,
+    input: Bytes,
+    chat: &Chat<'_>,
+) -> Result<Task, Refusal> {
+    chat.check()?;
+    let body_hash = body_hash(&submission);
     edge.files.check(tenant, &input).await?;
-    let chat: ChatInput<'_> = serde_json::from_slice(&input).unwrap_or_default();
     let needs = turn::needs(submission.needs.as_deref())?;
     let target = target(edge, submission.model.as_deref().or(chat.model.as_deref()), &needs)?;
     let on_disconnect = match submission.on_disconnect.as_deref() {
@@ -62,12 +75,12 @@ pub(crate) async fn admit(edge: &Edge, tenant: TenantId, submission: Submission)
     let now = edge.clock.now();
     let asked = durability(submission.durability.as_deref())?;
     let Descent { origin, durability, deadline: inherited } = origin::descent(edge, tenant, &submission, asked).await?;
-    let turn = turn::turn(&submission, needs, now, turn::estimate(&input, chat.max_tokens()))?;
+    let turn = turn::turn(&submission, needs, now, turn::estimate(&input, chat.answer_tokens()))?;
     let begins = turn.start_at.unwrap_or(now);
     let spec = Spec {
         model: target.name.to_string(),
         capability: target.capability,
-        input: input.clone(),
+        input,
         on_disconnect,
         deadline: within(begins.plus(deadline(submission.deadline_ms)?), inherited, &submission, now)?,
         max_attempts: attempts(submission.max_attempts)?,
@@ -127,44 +140,9 @@ fn input(submission: &Submission) -> Result<Bytes, Refusal> {
             let body = serde_json::json!({ "messages": [{ "role": "user", "content": prompt }] });
             Ok(Bytes::from(body.to_string()))
         }
-        (None, Some(input)) => {
-            check_messages(input.get())?;
-            Ok(Bytes::copy_from_slice(input.get().as_bytes()))
-        }
+        (None, Some(input)) => Ok(Bytes::copy_from_slice(input.get().as_bytes())),
         (Some(_), Some(_)) => Err(invalid("give either `prompt` or `input`, not both")),
         (None, None) => Err(invalid("a task needs `prompt`, or `input` with `messages`")),
-    }
-}
-
-/// What the edge reads of a chat request; the rest is the backend's.
-#[derive(Default, Deserialize)]
-struct ChatInput<'a> {
-    #[serde(borrow)]
-    model: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    messages: Option<&'a RawValue>,
-    #[serde(borrow)]
-    max_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    max_completion_tokens: Option<&'a RawValue>,
-}
-
-impl ChatInput<'_> {
-    /// How many tokens the answer may have, where the request says so and the number is one.
-    fn max_tokens(&self) -> Option<u64> {
-        self.max_completion_tokens.or(self.max_tokens).and_then(|number| number.get().parse().ok())
-    }
-}
-
-/// Checks that the input is an object with a list of messages.
-pub(crate) fn check_messages(input: &str) -> Result<(), Refusal> {
-    let chat: ChatInput<'_> =
-        serde_json::from_str(input).map_err(|error| invalid(format!("`input` can't be read: {error}")))?;
-    let messages: Option<Vec<&RawValue>> = chat.messages.and_then(|raw| serde_json::from_str(raw.get()).ok());
-    match messages {
-        Some(messages) if !messages.is_empty() => Ok(()),
-        Some(_) => Err(invalid("`messages` is empty")),
-        None => Err(invalid("`messages` must be a list of objects with `role` and `content`")),
     }
 }
 

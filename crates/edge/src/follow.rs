@@ -115,6 +115,11 @@ impl Follower {
         Ok(Batch { over: page.ended && self.cursor.next >= page.tail, events: page.events })
     }
 
+    /// Waits until the log has ended.
+    pub(crate) async fn over(&mut self) {
+        self.watch.over().await;
+    }
+
     /// Waits until there is something after the cursor, or never will be.
     pub(crate) async fn news(&mut self) {
         self.watch.grown(self.cursor.next).await;

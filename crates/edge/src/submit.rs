@@ -1,9 +1,10 @@
 //! Takes a task: admits it, commits it, puts it in line, and only then acknowledges it.
 
 use crate::Edge;
-use crate::admission::admit;
+use crate::admission::{Chat, admit, admit_chat};
 use crate::lane;
 use crate::refusal::Refusal;
+use bytes::Bytes;
 use tidewire_core::port::{Measurement, Submitted};
 use tidewire_core::queue::{Seat, Standing};
 use tidewire_core::{Epoch, Task, TaskRef, TenantId};
@@ -50,6 +51,24 @@ pub(crate) async fn submit(edge: &Edge, tenant: TenantId, submission: Submission
         return Err(Refusal::shutting_down());
     }
     let task = admit(edge, tenant, submission).await?;
+    let accepted = take(edge, task).await?;
+    edge.meter.record(Measurement::Ack(edge.clock.monotonic().saturating_sub(began)));
+    Ok(accepted)
+}
+
+/// Takes a task for a chat request that was read already.
+pub(crate) async fn submit_chat(
+    edge: &Edge,
+    tenant: TenantId,
+    submission: Submission,
+    input: Bytes,
+    chat: &Chat<'_>,
+) -> Result<Accepted, Refusal> {
+    let began = edge.clock.monotonic();
+    if edge.draining.is_cancelled() {
+        return Err(Refusal::shutting_down());
+    }
+    let task = admit_chat(edge, tenant, submission, input, chat).await?;
     let accepted = take(edge, task).await?;
     edge.meter.record(Measurement::Ack(edge.clock.monotonic().saturating_sub(began)));
     Ok(accepted)

@@ -49,6 +49,7 @@ pub fn router(edge: Arc<Edge>, operations: Router) -> Router {
         .route("/v1/ws", get(websocket::upgrade))
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/models", get(openai::models))
+        .route("/v1/models/{*name}", get(openai::model))
         .route("/v1/files", post(files::upload).get(files::list))
         .route("/v1/files/{id}", get(files::get).delete(files::remove))
         .route("/v1/files/{id}/content", get(files::content))

@@ -1,43 +1,54 @@
 //! A log as OpenAI's `chat.completion.chunk` objects.
 
-use super::error_object;
+use super::fault::{error_object, not_whole, rewound};
+use super::usage::OpenAiUsage;
 use crate::follow::Batch;
 use crate::transport::events::Written;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use tidewire_core::{Ending, Event, Kind, Outcome, Task, Usage};
+use std::sync::{Arc, Mutex, PoisonError};
+use tidewire_core::{Ending, Event, Kind, Task, Usage};
 use tidewire_proto::{Code, WireError};
 
-/// Writes chunks.
-pub(super) struct Chunks {
+/// What the answers of one request have in common: how many are still to end, and what all of them used.
+pub(super) struct Shared {
     id: String,
     model: String,
     created: u64,
     include_usage: bool,
+    open: Mutex<(usize, Usage)>,
+}
+
+impl Shared {
+    /// Of a request whose first answer is this task, for so many answers.
+    pub(super) fn new(first: &Task, answers: usize, include_usage: bool) -> Self {
+        Self {
+            id: format!("chatcmpl-{}", first.id),
+            model: first.spec.model.clone(),
+            created: first.submitted_at.as_millis() / 1000,
+            include_usage,
+            open: Mutex::new((answers, Usage::default())),
+        }
+    }
+
+    /// One more answer is whole. Once all are: what they used together.
+    fn ended(&self, used: Usage) -> Option<Usage> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.0 = open.0.saturating_sub(1);
+        open.1 = open.1.plus(used);
+        (open.0 == 0).then_some(open.1)
+    }
+}
+
+/// Writes the chunks of one answer.
+pub(super) struct Chunks {
+    shared: Arc<Shared>,
+    /// All that stands before a chunk's delta: the same in each, so written once.
+    front: Vec<u8>,
     began: bool,
     /// Something was sent that a rewind would have to take back.
     said: bool,
-}
-
-#[derive(Serialize)]
-struct Chunk<'a> {
-    id: &'a str,
-    object: &'static str,
-    created: u64,
-    model: &'a str,
-    choices: &'a [Choice<'a>],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<OpenAiUsage>,
-}
-
-#[derive(Serialize)]
-struct Choice<'a> {
-    index: u32,
-    delta: Delta<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<Logprobs<'a>>,
-    finish_reason: Option<&'a str>,
 }
 
 #[derive(Default, Serialize)]
@@ -52,78 +63,29 @@ struct Delta<'a> {
     tool_calls: Option<&'a RawValue>,
 }
 
+/// What stands around the choices of a chunk.
 #[derive(Serialize)]
-struct Logprobs<'a> {
-    content: &'a RawValue,
-}
-
-/// OpenAI's usage object.
-#[derive(Clone, Copy, Serialize)]
-pub(super) struct OpenAiUsage {
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    total_tokens: u64,
-    prompt_tokens_details: PromptDetails,
-    completion_tokens_details: CompletionDetails,
-}
-
-#[derive(Clone, Copy, Serialize)]
-struct PromptDetails {
-    cached_tokens: u64,
-}
-
-#[derive(Clone, Copy, Serialize)]
-struct CompletionDetails {
-    reasoning_tokens: u64,
-}
-
-impl From<Usage> for OpenAiUsage {
-    fn from(usage: Usage) -> Self {
-        Self {
-            prompt_tokens: usage.input_tokens,
-            completion_tokens: usage.output_tokens,
-            total_tokens: usage.input_tokens + usage.output_tokens,
-            prompt_tokens_details: PromptDetails { cached_tokens: usage.cached_tokens },
-            completion_tokens_details: CompletionDetails { reasoning_tokens: usage.reasoning_tokens },
-        }
-    }
-}
-
-/// Why a log's end is no whole answer.
-pub(super) fn not_whole(ending: &Ending) -> Option<WireError> {
-    match (ending.state, &ending.error) {
-        (Outcome::Done, _) => None,
-        (Outcome::Failed, Some(failure)) => {
-            Some(WireError { code: failure.code.clone(), message: failure.message.clone(), retry_after_ms: None })
-        }
-        (Outcome::Failed, None) => Some(WireError::new(Code::Internal, "the task failed")),
-        (Outcome::Stopped, _) => Some(WireError::new(Code::Stopped, "the task was stopped")),
-    }
-}
-
-/// The answer began anew after text had been sent.
-pub(super) fn rewound() -> WireError {
-    WireError::new(
-        Code::Rewound,
-        "the model failed in mid-answer and another attempt starts over; the whole answer is in the task's log",
-    )
+struct Envelope<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
 }
 
 impl Chunks {
-    pub(super) fn new(task: &Task, include_usage: bool) -> Self {
-        Self {
-            id: format!("chatcmpl-{}", task.id),
-            model: task.spec.model.clone(),
-            created: task.submitted_at.as_millis() / 1000,
-            include_usage,
-            began: false,
-            said: false,
-        }
+    /// Of the answer with this index.
+    pub(super) fn new(shared: Arc<Shared>, index: usize) -> Self {
+        let mut front = b"data: ".to_vec();
+        json(&mut front, &shared.envelope());
+        // The object goes on.
+        front.pop();
+        front.extend_from_slice(format!(",\"choices\":[{{\"index\":{index},\"delta\":").as_bytes());
+        Self { shared, front, began: false, said: false }
     }
 
     /// A batch as SSE.
     pub(super) fn write(&mut self, batch: &Batch) -> Written {
-        let mut out = Vec::with_capacity(256);
+        let mut out = Vec::with_capacity(self.front.len() + 128);
         let mut events = batch.events.iter().peekable();
         while let Some(event) = events.next() {
             match event.kind {
@@ -141,8 +103,7 @@ impl Chunks {
                 }
                 Kind::Logprobs => {
                     let content = serde_json::from_slice(&event.data).ok();
-                    let logprobs = content.map(|content| Logprobs { content });
-                    self.delta(&mut out, Delta::default(), logprobs);
+                    self.delta(&mut out, Delta::default(), content);
                 }
                 Kind::Rewind if self.said => {
                     line(&mut out, &error_object(&rewound()));
@@ -155,25 +116,25 @@ impl Chunks {
         Written { bytes: out.into(), more: true }
     }
 
-    fn delta(&mut self, out: &mut Vec<u8>, mut delta: Delta<'_>, logprobs: Option<Logprobs<'_>>) {
-        if !self.began {
-            self.began = true;
-            delta.role = Some("assistant");
-        }
+    fn delta(&mut self, out: &mut Vec<u8>, delta: Delta<'_>, logprobs: Option<&RawValue>) {
         self.said = true;
-        let choice = Choice { index: 0, delta, logprobs, finish_reason: None };
-        line(out, &self.chunk(&[choice], None));
+        self.chunk(out, delta, logprobs, None);
     }
 
-    fn chunk<'a>(&'a self, choices: &'a [Choice<'a>], usage: Option<OpenAiUsage>) -> Chunk<'a> {
-        Chunk {
-            id: &self.id,
-            object: "chat.completion.chunk",
-            created: self.created,
-            model: &self.model,
-            choices,
-            usage,
+    fn chunk(&mut self, out: &mut Vec<u8>, mut delta: Delta<'_>, logprobs: Option<&RawValue>, finish: Option<&str>) {
+        if !std::mem::replace(&mut self.began, true) {
+            delta.role = Some("assistant");
         }
+        out.extend_from_slice(&self.front);
+        json(out, &delta);
+        if let Some(logprobs) = logprobs {
+            out.extend_from_slice(b",\"logprobs\":{\"content\":");
+            out.extend_from_slice(logprobs.get().as_bytes());
+            out.push(b'}');
+        }
+        out.extend_from_slice(b",\"finish_reason\":");
+        json(out, &finish);
+        out.extend_from_slice(b"}]}\n\n");
     }
 
     fn end(&mut self, out: &mut Vec<u8>, event: &Event) {
@@ -184,13 +145,30 @@ impl Chunks {
             return line(out, &error_object(&error));
         }
         let reason = ending.finish_reason.as_deref().unwrap_or("stop");
-        let delta = Delta { role: (!self.began).then_some("assistant"), ..Delta::default() };
-        let choice = Choice { index: 0, delta, logprobs: None, finish_reason: Some(reason) };
-        line(out, &self.chunk(&[choice], None));
-        if self.include_usage {
-            line(out, &self.chunk(&[], Some(ending.usage.into())));
+        self.chunk(out, Delta::default(), None, Some(reason));
+        let Some(used) = self.shared.ended(ending.usage) else { return };
+        if self.shared.include_usage {
+            line(out, &self.shared.usage(used));
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+}
+
+impl Shared {
+    fn envelope(&self) -> Envelope<'_> {
+        Envelope { id: &self.id, object: "chat.completion.chunk", created: self.created, model: &self.model }
+    }
+
+    /// The chunk after the last one, which tells what was used.
+    fn usage(&self, used: Usage) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        struct Used<'a> {
+            #[serde(flatten)]
+            envelope: Envelope<'a>,
+            choices: [(); 0],
+            usage: OpenAiUsage,
+        }
+        Used { envelope: self.envelope(), choices: [], usage: used.into() }
     }
 }
 
@@ -212,7 +190,11 @@ fn join<'a>(event: &'a Event, rest: &mut std::iter::Peekable<std::slice::Iter<'a
 
 fn line(out: &mut Vec<u8>, value: &impl Serialize) {
     out.extend_from_slice(b"data: ");
-    // Strings, numbers and JSON that was parsed before: writing them to a vector can't fail.
-    let _ = serde_json::to_writer(&mut *out, value);
+    json(out, value);
     out.extend_from_slice(b"\n\n");
+}
+
+fn json(out: &mut Vec<u8>, value: &impl Serialize) {
+    // Strings, numbers and JSON that was parsed before: writing them to a vector can't fail.
+    let _ = serde_json::to_writer(out, value);
 }

@@ -1,15 +1,21 @@
-//! A log as one `chat.completion` object.
+//! Logs as one `chat.completion` object.
 
-use super::chunks::{OpenAiUsage, not_whole};
-use super::{Fault, StopOnLeave};
+use super::fault::{Fault, not_whole};
+use super::head::Head;
+use super::leave::StopOnLeave;
+use super::usage::OpenAiUsage;
 use crate::follow::Follower;
 use crate::refusal::Refusal;
 use crate::submit::Accepted;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
 use serde_json::{Value, json};
-use tidewire_core::{Ending, Event, Kind};
+use tidewire_core::{Ending, Event, Kind, Usage};
 use tidewire_proto::Code;
+
+/// How much of a log is read at once.
+const PAGE_BYTES: usize = 1024 * 1024;
 
 /// What stands of an answer so far. A rewind clears it.
 #[derive(Default)]
@@ -20,29 +26,57 @@ struct Message {
     logprobs: Vec<Value>,
 }
 
-/// Reads the log to its end.
+/// Reads the logs to their ends.
 pub(super) async fn whole(
-    accepted: &Accepted,
-    mut follower: Follower,
+    accepted: &[Accepted],
+    followers: Vec<Follower>,
     mut leave: StopOnLeave,
 ) -> Result<Response, Fault> {
+    let mut heads = Vec::with_capacity(accepted.len());
+    let mut choices = Vec::with_capacity(accepted.len());
+    let mut used = Usage::default();
+    for (index, (one, follower)) in accepted.iter().zip(followers).enumerate() {
+        let mut head = Head::new(&one.task, HeaderMap::new());
+        let (message, ending) = read(follower, &mut head).await?;
+        leave.stay(one.at());
+        if let Some(error) = not_whole(&ending) {
+            return Err(Fault::with(error, head.into_headers()));
+        }
+        used = used.plus(ending.usage);
+        choices.push(message.choice(index, &ending));
+        heads.push(head);
+    }
+    let task = accepted.first().map(|first| &first.task);
+    let completion = json!({
+        "id": task.map(|task| format!("chatcmpl-{}", task.id)),
+        "object": "chat.completion",
+        "created": task.map(|task| task.submitted_at.as_millis() / 1000),
+        "model": task.map(|task| task.spec.model.as_str()),
+        "choices": choices,
+        "usage": OpenAiUsage::from(used),
+    });
+    // Of several answers the first one's head speaks; what they cost together is in the usage.
+    let head = heads.into_iter().next().map(Head::into_headers).unwrap_or_default();
+    Ok((head, Json(completion)).into_response())
+}
+
+/// One log's message. Nobody reads along, so it is read once, when it has ended.
+async fn read(mut follower: Follower, head: &mut Head) -> Result<(Message, Ending), Refusal> {
+    follower.over().await;
     let mut message = Message::default();
     loop {
-        let batch = follower.batch().await?;
+        let batch = follower.page(PAGE_BYTES).await?;
         for event in &batch.events {
+            head.hear(event);
             if event.kind == Kind::End {
-                leave.stay();
                 let damaged = |_| Refusal::new(Code::Damaged, "the end of the log can't be read");
                 let ending: Ending = serde_json::from_slice(&event.data).map_err(damaged)?;
-                return match not_whole(&ending) {
-                    Some(error) => Err(Refusal(error).into()),
-                    None => Ok(Json(message.completion(accepted, &ending)).into_response()),
-                };
+                return Ok((message, ending));
             }
             message.apply(event);
         }
-        if batch.over {
-            return Err(Refusal::new(Code::Damaged, "the log ended without an end event").into());
+        if batch.over || batch.events.is_empty() {
+            return Err(Refusal::new(Code::Damaged, "the log ended without an end event"));
         }
     }
 }
@@ -79,8 +113,7 @@ impl Message {
         }
     }
 
-    fn completion(self, accepted: &Accepted, ending: &Ending) -> Value {
-        let task = &accepted.task;
+    fn choice(self, index: usize, ending: &Ending) -> Value {
         let mut message = json!({ "role": "assistant", "content": self.text, "refusal": null });
         if !self.reasoning.is_empty() {
             message["reasoning_content"] = self.reasoning.into();
@@ -99,17 +132,10 @@ impl Message {
         }
         let logprobs = (!self.logprobs.is_empty()).then(|| json!({ "content": self.logprobs }));
         json!({
-            "id": format!("chatcmpl-{}", task.id),
-            "object": "chat.completion",
-            "created": task.submitted_at.as_millis() / 1000,
-            "model": task.spec.model,
-            "choices": [{
-                "index": 0,
-                "message": message,
-                "logprobs": logprobs,
-                "finish_reason": ending.finish_reason.as_deref().unwrap_or("stop"),
-            }],
-            "usage": OpenAiUsage::from(ending.usage),
+            "index": index,
+            "message": message,
+            "logprobs": logprobs,
+            "finish_reason": ending.finish_reason.as_deref().unwrap_or("stop"),
         })
     }
 }

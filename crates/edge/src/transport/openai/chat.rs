@@ -1,0 +1,89 @@
+//! `POST /v1/chat/completions`.
+
+use super::choices::{self, Choices};
+use super::collect;
+use super::fault::Fault;
+use super::leave::StopOnLeave;
+use crate::Edge;
+use crate::admission::Chat;
+use crate::follow::{Follower, Resume};
+use crate::refusal::Refusal;
+use crate::submit::{Accepted, submit_chat};
+use crate::transport::body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::TenantId;
+use tidewire_proto::{Code, Submission};
+
+/// How many answers one request may ask for: each is a task of its own.
+const MAX_CHOICES: u32 = 16;
+
+/// `continue` keeps the task running when its caller leaves; it can be followed by its id.
+const ON_DISCONNECT: HeaderName = HeaderName::from_static("tidewire-on-disconnect");
+
+pub(crate) async fn chat(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Fault> {
+    let (head, body) = request.into_parts();
+    let bytes = body::read(&edge, body).await?;
+    let chat = Chat::read(&bytes).map_err(|error| body::refused(&bytes, &error))?;
+    let (streams, include_usage) = (chat.streams()?, chat.includes_usage()?);
+    let asked = chat.choices(MAX_CHOICES)?;
+    let stays = goes_on_without_caller(&head.headers)?;
+    let accepted = submitted(&edge, &bytes, &chat, asked, stays).await?;
+    let to_stop = if stays { Vec::new() } else { accepted.iter().map(Accepted::at).collect() };
+    let leave = StopOnLeave::new(edge.clone(), to_stop);
+    let mut followers = Vec::with_capacity(accepted.len());
+    for one in &accepted {
+        // No window: OpenAI's clients expect a chunk a token, and what piles up is sent at once anyway.
+        followers.push(Follower::open(&edge, one.at().log(), Resume::default(), Duration::ZERO).await?);
+    }
+    if streams {
+        let choices = Choices::new(&accepted, followers, leave, include_usage);
+        let none = || Refusal::new(Code::Internal, "no answer was asked for");
+        choices::streamed(edge, choices.ok_or_else(none)?).await
+    } else {
+        collect::whole(&accepted, followers, leave).await
+    }
+}
+
+/// Takes one task for each answer that is wanted. Where one of them is refused, those before it stop.
+async fn submitted(
+    edge: &Arc<Edge>,
+    input: &Bytes,
+    chat: &Chat<'_>,
+    asked: u32,
+    stays: bool,
+) -> Result<Vec<Accepted>, Fault> {
+    let mut accepted = Vec::with_capacity(asked as usize);
+    for _ in 0..asked {
+        let submission = Submission {
+            durability: Some("transient".to_owned()),
+            on_disconnect: Some(if stays { "continue" } else { "stop" }.to_owned()),
+            // Its caller waits.
+            priority: Some("interactive".to_owned()),
+            ..Submission::default()
+        };
+        match submit_chat(edge, TenantId::DEFAULT, submission, input.clone(), chat).await {
+            Ok(one) => accepted.push(one),
+            Err(refusal) => {
+                drop(StopOnLeave::new(edge.clone(), accepted.iter().map(Accepted::at).collect()));
+                return Err(refusal.into());
+            }
+        }
+    }
+    Ok(accepted)
+}
+
+fn goes_on_without_caller(headers: &HeaderMap) -> Result<bool, Refusal> {
+    match headers.get(ON_DISCONNECT).map(http::HeaderValue::as_bytes) {
+        None | Some(b"stop") => Ok(false),
+        Some(b"continue") => Ok(true),
+        Some(_) => {
+            let message = "the header `tidewire-on-disconnect` is `stop` (the default) or `continue`";
+            Err(Refusal::new(Code::InvalidRequest, message))
+        }
+    }
+}
