@@ -59,8 +59,8 @@ pub struct Files {
     /// Counts what became of files in this process, so that whoever waits for a text looks again.
     changed: watch::Sender<u64>,
     /// Whose text is to be taken.
-    unread: mpsc::Sender<FileId>,
-    reader: std::sync::Mutex<Option<mpsc::Receiver<FileId>>>,
+    unread: mpsc::Sender<(TenantId, FileId)>,
+    reader: std::sync::Mutex<Option<mpsc::Receiver<(TenantId, FileId)>>>,
 }
 
 /// Why a record was not changed.
@@ -109,7 +109,7 @@ impl Files {
     }
 
     /// Files as they are uploaded, for the one who takes their texts; `None` for any other one who asks.
-    pub fn unread(&self) -> Option<mpsc::Receiver<FileId>> {
+    pub fn unread(&self) -> Option<mpsc::Receiver<(TenantId, FileId)>> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

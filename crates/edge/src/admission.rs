@@ -7,15 +7,17 @@ mod turn;
 pub(crate) use chat::Chat;
 
 use crate::Edge;
+use crate::identity::{Caller, Scope};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use origin::Descent;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use tidewire_core::catalog::{Target, Unresolved};
 use tidewire_core::task::Idempotency;
-use tidewire_core::{Durability, OnDisconnect, Spec, Task, TenantId, Timestamp};
+use tidewire_core::{Durability, OnDisconnect, Spec, Task, Timestamp};
 use tidewire_proto::task::FIELDS;
 use tidewire_proto::{Code, Submission};
 
@@ -45,28 +47,33 @@ fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a
 }
 
 /// The task that a submission asks for.
-pub(crate) async fn admit(edge: &Edge, tenant: TenantId, submission: Submission) -> Result<Task, Refusal> {
+pub(crate) async fn admit(edge: &Edge, caller: &Caller, submission: Submission) -> Result<Task, Refusal> {
     if let Some(unknown) = submission.unknown.keys().next() {
         return Err(invalid(unknown_field(unknown)));
     }
     let input = input(&submission)?;
     let chat = Chat::read(&input).map_err(|error| invalid(format!("`input` can't be read: {error}")))?;
-    admit_chat(edge, tenant, submission, input.clone(), &chat).await
+    admit_chat(edge, caller, submission, input.clone(), &chat).await
 }
 
 /// The task that a chat request asks for, which was read already. `submission` says what else is asked of it.
 pub(crate) async fn admit_chat(
     edge: &Edge,
-    tenant: TenantId,
+    caller: &Caller,
     submission: Submission,
     input: Bytes,
     chat: &Chat<'_>,
 ) -> Result<Task, Refusal> {
     chat.check()?;
+    // OpenAI's clients may send any name in `user`: it counts only where the key may speak for users.
+    let in_chat = || chat.user().filter(|_| caller.scopes.has(Scope::Users)).map(Cow::Owned);
+    let user = submission.user.as_deref().map(Cow::Borrowed).or_else(in_chat);
+    let acting = user.map(|user| caller.acting_for(&user)).transpose()?;
+    let (caller, tenant) = (acting.as_ref().unwrap_or(caller), caller.tenant);
     let body_hash = body_hash(&submission);
     edge.files.check(tenant, &input).await?;
     let needs = turn::needs(submission.needs.as_deref())?;
-    let target = target(edge, submission.model.as_deref().or(chat.model.as_deref()), &needs)?;
+    let target = target(edge, caller, submission.model.as_deref().or(chat.model.as_deref()), &needs)?;
     let on_disconnect = match submission.on_disconnect.as_deref() {
         None | Some("continue") => OnDisconnect::Continue,
         Some("stop") => OnDisconnect::Stop,
@@ -87,7 +94,7 @@ pub(crate) async fn admit_chat(
         metadata: metadata(submission.metadata.as_deref())?,
         turn,
         origin,
-        payer: tidewire_core::Payer::default(),
+        payer: caller.payer.clone(),
         reserved: tidewire_core::port::Amounts::default(),
     };
     let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);
@@ -146,11 +153,32 @@ fn input(submission: &Submission) -> Result<Bytes, Refusal> {
     }
 }
 
-fn target(edge: &Edge, name: Option<&str>, needs: &[String]) -> Result<Target, Refusal> {
+fn target(edge: &Edge, caller: &Caller, name: Option<&str>, needs: &[String]) -> Result<Target, Refusal> {
     if name.is_some_and(|name| name.is_empty() || name.len() > MAX_MODEL_BYTES) {
         return Err(invalid(format!("a model's name has 1 to {MAX_MODEL_BYTES} bytes")));
     }
-    edge.catalog.resolve(name, needs).map_err(|unresolved| no_model(name, &unresolved))
+    let target = match edge.catalog.resolve(name, needs) {
+        // What there is for others is not told to one who may not use it.
+        Err(_) if caller.models.is_some() => return Err(not_allowed(edge, caller, name.unwrap_or_default())),
+        resolved => resolved.map_err(|unresolved| no_model(name, &unresolved))?,
+    };
+    allowed(edge, caller, &target.name)?;
+    Ok(target)
+}
+
+/// Refuses a model that the caller may not use, as if there were none.
+pub(crate) fn allowed(edge: &Edge, caller: &Caller, model: &str) -> Result<(), Refusal> {
+    if caller.may_use(model) { Ok(()) } else { Err(not_allowed(edge, caller, model)) }
+}
+
+fn not_allowed(edge: &Edge, caller: &Caller, model: &str) -> Refusal {
+    let known = edge.catalog.names();
+    let allowed = list(known.iter().map(String::as_str).filter(|name| caller.may_use(name)));
+    let message = match allowed.as_str() {
+        "" => format!("there is no model `{model}` for this key, nor any other one"),
+        allowed => format!("there is no model `{model}` for this key; there are {allowed}"),
+    };
+    Refusal::new(Code::UnknownModel, message)
 }
 
 fn no_model(name: Option<&str>, unresolved: &Unresolved) -> Refusal {

@@ -17,6 +17,7 @@ pub use resume::keep;
 
 use crate::Edge;
 use crate::admission::admit;
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use crate::submit::{hold, take_held};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use tidewire_core::port::{Append, AppendError, Writer};
 use tidewire_core::queue::Seat;
 use tidewire_core::task::Idempotency;
-use tidewire_core::{Durability, Entry, Epoch, Kind, LogId, LogRef, Task, TenantId};
+use tidewire_core::{Durability, Entry, Epoch, Kind, LogId, LogRef, Task};
 use tidewire_proto::batch::{BatchSubmission, BatchTasks};
 use tidewire_proto::{Code, Submission};
 
@@ -50,7 +51,7 @@ pub(crate) struct Accepted {
 /// Takes a batch.
 pub(crate) async fn submit(
     edge: &Arc<Edge>,
-    tenant: TenantId,
+    caller: &Caller,
     submission: BatchSubmission,
 ) -> Result<Accepted, Refusal> {
     if edge.draining.is_cancelled() {
@@ -64,6 +65,7 @@ pub(crate) async fn submit(
     if metadata.as_ref().is_some_and(|text| text.len() > MAX_METADATA_BYTES || !text.starts_with('{')) {
         return Err(invalid(format!("`metadata` is a JSON object of at most {MAX_METADATA_BYTES} bytes")));
     }
+    let tenant = caller.tenant;
     let hash = hash(&submission);
     let fresh = LogId::shared(edge.clock.now(), random(edge), Durability::Durable);
     let (id, known) = match &submission.idempotency_key {
@@ -77,7 +79,7 @@ pub(crate) async fn submit(
     let mut tasks = Vec::with_capacity(count);
     for (index, fields) in submission.tasks.into_iter().enumerate() {
         let mut task =
-            one(edge, tenant, fields, submission.defaults.as_ref()).await.map_err(|refusal| at(index, refusal))?;
+            one(edge, caller, fields, submission.defaults.as_ref()).await.map_err(|refusal| at(index, refusal))?;
         task.spec.origin.batch = Some(id);
         if submission.idempotency_key.is_some() {
             task.idempotency = Some(Idempotency { key: format!("{id}/{index}"), body_hash: hash });
@@ -97,7 +99,7 @@ pub(crate) async fn submit(
 }
 
 /// Tries a batch's failed tasks again, or those of them that are named: as a batch of its own.
-pub(crate) async fn retry(edge: &Arc<Edge>, of: LogRef, dead: Vec<Task>) -> Result<Accepted, Refusal> {
+pub(crate) async fn retry(edge: &Arc<Edge>, caller: &Caller, of: LogRef, dead: Vec<Task>) -> Result<Accepted, Refusal> {
     if edge.draining.is_cancelled() {
         return Err(Refusal::shutting_down());
     }
@@ -107,7 +109,8 @@ pub(crate) async fn retry(edge: &Arc<Edge>, of: LogRef, dead: Vec<Task>) -> Resu
     let first = find(edge, of).await?;
     let id = LogId::shared(edge.clock.now(), random(edge), Durability::Durable);
     let log = LogRef { tenant: of.tenant, log: id };
-    let tasks: Vec<Task> = dead.iter().map(|dead| crate::retry::again(edge, dead, Some(id))).collect();
+    let again = |dead| crate::retry::again(edge, caller, dead, Some(id));
+    let tasks: Vec<Task> = dead.iter().map(again).collect::<Result<_, _>>()?;
     let record = Record {
         created_at: edge.clock.now(),
         total: tasks.len() as u64,
@@ -148,7 +151,7 @@ async fn commit(
 /// One of the batch's own fields over the defaults.
 async fn one(
     edge: &Edge,
-    tenant: TenantId,
+    caller: &Caller,
     fields: serde_json::Map<String, serde_json::Value>,
     defaults: Option<&serde_json::Map<String, serde_json::Value>>,
 ) -> Result<Task, Refusal> {
@@ -163,7 +166,7 @@ async fn one(
     if submission.durability.as_deref() == Some("transient") || submission.parent.is_some() {
         return Err(invalid("the tasks of a batch are durable and have no parent"));
     }
-    admit(edge, tenant, submission).await
+    admit(edge, caller, submission).await
 }
 
 fn invalid(message: impl Into<String>) -> Refusal {

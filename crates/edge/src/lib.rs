@@ -6,6 +6,7 @@
 mod admission;
 mod batch;
 mod follow;
+pub mod identity;
 mod lane;
 mod listen;
 mod refusal;
@@ -15,8 +16,9 @@ mod submit;
 mod transport;
 
 pub use batch::keep as keep_batches;
+pub use identity::Identity;
 pub use listen::{Listener, listen};
-pub use transport::{Streams, router, sweep_streams};
+pub use transport::{Endpoint, Needs, Streams, router, sweep_streams};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,8 +55,10 @@ pub struct Edge {
     pub streams: Streams,
     /// How much a client may ask for.
     pub limits: Limits,
-    /// Who may ask.
+    /// Which pages may ask, and under which names.
     pub access: Access,
+    /// Who is who.
+    pub identity: Arc<Identity>,
     /// What outlives a request: open sockets, stops after a disconnect.
     pub tracker: TaskTracker,
     /// Cancelled when the server drains: it takes no new work.
@@ -89,7 +93,7 @@ impl Default for Limits {
     }
 }
 
-/// Who may ask, until keys exist: pages of the server's own origin and programs, but no other site's page.
+/// From where the server may be asked: by programs and pages of its own origin, and by no other site's page.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// Other origins whose pages may use the server, such as `https://app.example.com`.

@@ -1,7 +1,8 @@
 //! What the ports refuse, as errors that a client can act on.
 
+use crate::identity::Over;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::time::Duration;
 use tidewire_core::port::{FamilyError, ReadError, SubmitError, Unavailable, UpdateError};
 use tidewire_core::queue::Full;
@@ -28,6 +29,11 @@ impl Refusal {
         Self::new(Code::UnknownTask, format!("there is no task `{id}`: it never was, or it has expired"))
     }
 
+    /// Who asks is not known.
+    pub(crate) fn unauthorized(message: &str) -> Self {
+        Self::new(Code::Unauthorized, message)
+    }
+
     pub(crate) fn shutting_down() -> Self {
         Self::new(Code::ShuttingDown, "the server is shutting down; try again in a moment")
             .retry_after(UNAVAILABLE_RETRY)
@@ -37,21 +43,25 @@ impl Refusal {
         StatusCode::from_u16(self.0.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The `Retry-After` header: seconds, rounded up.
-    pub(crate) fn retry_after_header(&self) -> Option<HeaderValue> {
-        self.0.retry_after_ms.map(|millis| HeaderValue::from(millis.div_ceil(1000)))
+    /// What goes with it, whatever shape a face gives the error itself.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(millis) = self.0.retry_after_ms {
+            // Seconds, rounded up.
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(millis.div_ceil(1000)));
+        }
+        if self.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidewire\""));
+        }
+        headers
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = self.status();
-        let retry_after = self.retry_after_header();
-        let mut response = (status, axum::Json(ErrorBody { error: self.0 })).into_response();
-        if let Some(value) = retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, value);
-        }
-        response
+        let headers = self.headers();
+        (status, headers, axum::Json(ErrorBody { error: self.0 })).into_response()
     }
 }
 
@@ -60,6 +70,12 @@ impl From<Unavailable> for Refusal {
         // After a failed commit it can be in the store all the same: only the acknowledgement is sure to be missing.
         let message = format!("not acknowledged: {}", error.reason);
         Self::new(Code::Unavailable, message).retry_after(UNAVAILABLE_RETRY)
+    }
+}
+
+impl From<Over> for Refusal {
+    fn from(over: Over) -> Self {
+        Self::new(over.code(), over.message())
     }
 }
 

@@ -1,27 +1,32 @@
 //! Tries a dead letter again: a new task that asks for the same.
 
 use crate::Edge;
+use crate::admission::allowed;
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use crate::submit::{Accepted, take};
 use tidewire_core::task::Origin;
 use tidewire_core::{LogId, Task};
 
 /// Submits what a failed task asked for once more. The same letter again: the same retry.
-pub(crate) async fn retry(edge: &Edge, dead: &Task) -> Result<Accepted, Refusal> {
+pub(crate) async fn retry(edge: &Edge, caller: &Caller, dead: &Task) -> Result<Accepted, Refusal> {
     if edge.draining.is_cancelled() {
         return Err(Refusal::shutting_down());
     }
-    take(edge, again(edge, dead, dead.spec.origin.batch)).await
+    take(edge, again(edge, caller, dead, dead.spec.origin.batch)?).await
 }
 
 /// The task that asks for the same, with as much time as the first one had.
-pub(crate) fn again(edge: &Edge, dead: &Task, batch: Option<LogId>) -> Task {
+pub(crate) fn again(edge: &Edge, caller: &Caller, dead: &Task, batch: Option<LogId>) -> Result<Task, Refusal> {
+    allowed(edge, caller, &dead.spec.model)?;
     let now = edge.clock.now();
     let began = dead.spec.turn.start_at.unwrap_or(dead.submitted_at);
     let mut spec = dead.spec.clone();
+    // Whoever tries it again pays; whom the answer is for stays.
+    spec.payer.key = caller.payer.key;
     spec.deadline = now.plus(dead.spec.deadline.since(began));
     spec.turn.start_at = None;
     // It has no parent: that one did not wait for it.
     spec.origin = Origin { batch, budget: dead.spec.origin.budget, retry_of: Some(dead.id), ..Origin::default() };
-    Task::new(edge.clock.task_id(dead.id.durability()), dead.tenant, spec, now)
+    Ok(Task::new(edge.clock.task_id(dead.id.durability()), dead.tenant, spec, now))
 }

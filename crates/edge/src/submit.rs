@@ -2,12 +2,13 @@
 
 use crate::Edge;
 use crate::admission::{Chat, admit, admit_chat};
+use crate::identity::Caller;
 use crate::lane;
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use tidewire_core::port::{Measurement, Submitted};
 use tidewire_core::queue::{Seat, Standing};
-use tidewire_core::{Epoch, Task, TaskRef, TenantId};
+use tidewire_core::{Epoch, Task, TaskRef};
 use tidewire_proto::Submission;
 use tidewire_proto::http::Ack;
 
@@ -45,12 +46,12 @@ pub(crate) fn wait_ms(standing: &Standing) -> Option<u64> {
 }
 
 /// Takes a task that a client asks for.
-pub(crate) async fn submit(edge: &Edge, tenant: TenantId, submission: Submission) -> Result<Accepted, Refusal> {
+pub(crate) async fn submit(edge: &Edge, caller: &Caller, submission: Submission) -> Result<Accepted, Refusal> {
     let began = edge.clock.monotonic();
     if edge.draining.is_cancelled() {
         return Err(Refusal::shutting_down());
     }
-    let task = admit(edge, tenant, submission).await?;
+    let task = admit(edge, caller, submission).await?;
     let accepted = take(edge, task).await?;
     edge.meter.record(Measurement::Ack(edge.clock.monotonic().saturating_sub(began)));
     Ok(accepted)
@@ -59,7 +60,7 @@ pub(crate) async fn submit(edge: &Edge, tenant: TenantId, submission: Submission
 /// Takes a task for a chat request that was read already.
 pub(crate) async fn submit_chat(
     edge: &Edge,
-    tenant: TenantId,
+    caller: &Caller,
     submission: Submission,
     input: Bytes,
     chat: &Chat<'_>,
@@ -68,7 +69,7 @@ pub(crate) async fn submit_chat(
     if edge.draining.is_cancelled() {
         return Err(Refusal::shutting_down());
     }
-    let task = admit_chat(edge, tenant, submission, input, chat).await?;
+    let task = admit_chat(edge, caller, submission, input, chat).await?;
     let accepted = take(edge, task).await?;
     edge.meter.record(Measurement::Ack(edge.clock.monotonic().saturating_sub(began)));
     Ok(accepted)

@@ -4,6 +4,7 @@ mod batches;
 mod body;
 mod dead_letters;
 mod durable_streams;
+mod endpoint;
 mod events;
 mod files;
 mod guard;
@@ -14,51 +15,89 @@ mod view;
 mod websocket;
 
 pub use durable_streams::{Streams, sweep as sweep_streams};
+pub use endpoint::{Endpoint, Needs};
 
 use crate::Edge;
+use crate::identity::Scope;
 use crate::refusal::Refusal;
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use http::Method;
 use std::sync::Arc;
 use tidewire_proto::Code;
 
-/// All faces as one router, with `operations` behind the same guard.
-pub fn router(edge: Arc<Edge>, operations: Router) -> Router {
-    Router::new()
-        .route("/", get(page::index))
-        .route("/page.css", get(page::css))
-        .route("/page.js", get(page::script))
-        .route("/prose.js", get(page::script))
-        .route("/wire.js", get(page::script))
-        .route("/v1/tasks", post(tasks::submit).get(tasks::list))
-        .route("/v1/tasks/batch", post(batches::submit).get(batches::list))
-        .route("/v1/tasks/batch/{id}", get(batches::get))
-        .route("/v1/tasks/batch/{id}/events", get(batches::events))
-        .route("/v1/tasks/batch/{id}/stop", post(batches::stop))
-        .route("/v1/tasks/batch/{id}/retry", post(batches::retry))
-        .route("/v1/tasks/{id}", get(tasks::get))
-        .route("/v1/tasks/{id}/events", get(events::events))
-        .route("/v1/tasks/{id}/text", get(tasks::text))
-        .route("/v1/tasks/{id}/stop", post(tasks::stop))
-        .route("/v1/tasks/{id}/retry", post(tasks::retry))
-        .route("/v1/dead-letters", get(tasks::dead_letters))
-        .route("/v1/dead-letters/retry", post(dead_letters::retry))
-        .route("/v1/stream/{*path}", durable_streams::methods())
-        .route("/v1/ws", get(websocket::upgrade))
-        .route("/v1/chat/completions", post(openai::chat))
-        .route("/v1/models", get(openai::models))
-        .route("/v1/models/{*name}", get(openai::model))
-        .route("/v1/files", post(files::upload).get(files::list))
-        .route("/v1/files/{id}", get(files::get).delete(files::remove))
-        .route("/v1/files/{id}/content", get(files::content))
-        .route("/v1/files/{id}/text", get(files::text))
+/// All faces as one router, with `operations` behind the same guards.
+pub fn router(edge: Arc<Edge>, operations: Vec<Endpoint>) -> Router {
+    let mut router = Router::new();
+    for endpoint in faces(&edge).into_iter().chain(operations) {
+        router = endpoint.guarded(router, &edge);
+    }
+    router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(edge.clone())
-        .merge(operations)
         .layer(middleware::from_fn_with_state(edge, guard::check))
+}
+
+/// Every face's endpoints, each with what a caller needs for it. A new one belongs here, and in the table of
+/// `server/tests/tenants.rs`, which asks each for what is another tenant's.
+fn faces(edge: &Arc<Edge>) -> Vec<Endpoint> {
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    const DELETE: Method = Method::DELETE;
+    const READ: Needs = Needs::Scope(Scope::TasksRead);
+    const WRITE: Needs = Needs::Scope(Scope::TasksWrite);
+    const STOP: Needs = Needs::Scope(Scope::TasksStop);
+    const FILES: Needs = Needs::Scope(Scope::Files);
+    let native = |method, path, needs, handler: MethodRouter<Arc<Edge>>| {
+        Endpoint::new(method, path, needs, handler.with_state(edge.clone()))
+    };
+    let openai = |method, path, needs, handler: MethodRouter<Arc<Edge>>| {
+        Endpoint::openai(method, path, needs, handler.with_state(edge.clone()))
+    };
+    let page = |path, handler| native(GET, path, Needs::Nothing, handler);
+    let stream = |method: Method| {
+        let handler = durable_streams::method(&method);
+        // A caller at least: what is below `tasks/` needs another scope than a stream.
+        native(method, "/v1/stream/{*path}", Needs::Caller, handler)
+    };
+    vec![
+        page("/", get(page::index)),
+        page("/page.css", get(page::css)),
+        page("/page.js", get(page::script)),
+        page("/prose.js", get(page::script)),
+        page("/wire.js", get(page::script)),
+        native(POST, "/v1/tasks", WRITE, post(tasks::submit)),
+        native(GET, "/v1/tasks", READ, get(tasks::list)),
+        native(POST, "/v1/tasks/batch", WRITE, post(batches::submit)),
+        native(GET, "/v1/tasks/batch", READ, get(batches::list)),
+        native(GET, "/v1/tasks/batch/{id}", READ, get(batches::get)),
+        native(GET, "/v1/tasks/batch/{id}/events", READ, get(batches::events)),
+        native(POST, "/v1/tasks/batch/{id}/stop", STOP, post(batches::stop)),
+        native(POST, "/v1/tasks/batch/{id}/retry", STOP, post(batches::retry)),
+        native(GET, "/v1/tasks/{id}", READ, get(tasks::get)),
+        native(GET, "/v1/tasks/{id}/events", READ, get(events::events)),
+        native(GET, "/v1/tasks/{id}/text", READ, get(tasks::text)),
+        native(POST, "/v1/tasks/{id}/stop", STOP, post(tasks::stop)),
+        native(POST, "/v1/tasks/{id}/retry", STOP, post(tasks::retry)),
+        native(GET, "/v1/dead-letters", READ, get(tasks::dead_letters)),
+        native(POST, "/v1/dead-letters/retry", STOP, post(dead_letters::retry)),
+        stream(GET),
+        stream(Method::HEAD),
+        stream(Method::PUT),
+        stream(POST),
+        stream(DELETE),
+        native(GET, "/v1/ws", Needs::Caller, get(websocket::upgrade)),
+        openai(POST, "/v1/chat/completions", WRITE, post(openai::chat)),
+        openai(GET, "/v1/models", Needs::Caller, get(openai::models)),
+        openai(GET, "/v1/models/{*name}", Needs::Caller, get(openai::model)),
+        openai(POST, "/v1/files", FILES, post(files::upload)),
+        openai(GET, "/v1/files", FILES, get(files::list)),
+        openai(GET, "/v1/files/{id}", FILES, get(files::get)),
+        openai(DELETE, "/v1/files/{id}", FILES, delete(files::remove)),
+        openai(GET, "/v1/files/{id}/content", FILES, get(files::content)),
+        openai(GET, "/v1/files/{id}/text", FILES, get(files::text)),
+    ]
 }
 
 async fn not_found(uri: http::Uri) -> Refusal {

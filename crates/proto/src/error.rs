@@ -63,6 +63,14 @@ codes! {
     TooLarge = "too_large", 413;
     TooManyFollows = "too_many_follows", 429;
     OriginNotAllowed = "origin_not_allowed", 403;
+    Unauthorized = "unauthorized", 401;
+    KeyRevoked = "key_revoked", 401;
+    KeyExpired = "key_expired", 401;
+    KeyChanged = "key_changed", 409;
+    Forbidden = "forbidden", 403;
+    UnknownTenant = "unknown_tenant", 404;
+    TenantExists = "tenant_exists", 409;
+    UnknownKey = "unknown_key", 404;
     QueueFull = "queue_full", 429;
     WaitTooLong = "wait_too_long", 429;
     NeedsUnmet = "needs_unmet", 400;

@@ -59,6 +59,9 @@ pub struct Submission {
     /// Kept and given back: a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Box<RawValue>>,
+    /// The user within the tenant whom it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Fields that no submission has; the edge refuses them by name.
     #[serde(flatten, skip_serializing)]
     pub unknown: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
@@ -107,6 +110,7 @@ pub const FIELDS: &[&str] = &[
     "needs",
     "idempotency_key",
     "metadata",
+    "user",
 ];
 
 /// A task's record as a client sees it.

@@ -16,7 +16,11 @@ use std::time::Duration;
 use tidewire_core::TenantId;
 use tidewire_core::files::{FileId, Files, Reading, Sweep};
 use tidewire_core::port::{Clock, Unavailable};
+use tidewire_edge::Identity;
 use tokio_util::sync::CancellationToken;
+
+/// A file, and whose it is.
+type At = (TenantId, FileId);
 
 /// How often files that expired are looked for, and texts that nobody took.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -31,58 +35,73 @@ const MAX_WAITING: usize = 10_000;
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Reads documents until `draining`, and sweeps until then.
-pub(crate) async fn read(files: Arc<Files>, readers: usize, clock: Arc<dyn Clock>, draining: CancellationToken) {
+pub(crate) async fn read(
+    files: Arc<Files>,
+    identity: Arc<Identity>,
+    readers: usize,
+    clock: Arc<dyn Clock>,
+    draining: CancellationToken,
+) {
     let Some(mut fresh) = files.unread() else { return };
     let helper = Helper::new(clock.clone(), draining.clone());
-    let mut waiting: Vec<FileId> = Vec::new();
-    let mut known: HashSet<FileId> = HashSet::new();
+    let mut waiting: Vec<At> = Vec::new();
+    let mut known: HashSet<At> = HashSet::new();
     let mut running = FuturesUnordered::new();
-    let mut sweep = Sweep::default();
+    let (mut sweep, mut tenants) = (Sweep::default(), identity.tenants());
     // The first sweep is whole, and at once: it finds what an earlier server has left.
     let mut tick = clock.sleep(Duration::ZERO);
     loop {
         while running.len() < readers.max(1) && !draining.is_cancelled() {
-            let Some(id) = waiting.pop() else { break };
-            running.push(one(&files, &helper, id));
+            let Some(at) = waiting.pop() else { break };
+            running.push(one(&files, &helper, at));
         }
         tokio::select! {
             () = draining.cancelled(), if running.is_empty() => return,
-            Some(id) = running.next() => {
-                known.remove(&id);
+            Some(at) = running.next() => {
+                known.remove(&at);
             }
-            Some(id) = fresh.recv(), if !draining.is_cancelled() => wait(id, &mut waiting, &mut known),
+            Some(at) = fresh.recv(), if !draining.is_cancelled() => wait(at, &mut waiting, &mut known),
             () = &mut tick, if !draining.is_cancelled() => {
-                if let Err(error) = files.sweep(TenantId::DEFAULT, &mut sweep, SWEEP_RECORDS).await {
+                // There always is one, and it is looked through to its end before the next.
+                let tenant = tenants.last().copied().unwrap_or(TenantId::DEFAULT);
+                if let Err(error) = files.sweep(tenant, &mut sweep, SWEEP_RECORDS).await {
                     tracing::error!(%error, "files can't be swept");
                 }
                 if sweep.removed > 0 {
                     tracing::info!(removed = sweep.removed, "files that expired or broke off are gone");
                 }
-                sweep.unread.drain(..).for_each(|id| wait(id, &mut waiting, &mut known));
-                tick = clock.sleep(if sweep.is_whole() { SWEEP } else { Duration::ZERO });
+                sweep.unread.drain(..).for_each(|id| wait((tenant, id), &mut waiting, &mut known));
+                if sweep.is_whole() {
+                    tenants.pop();
+                }
+                let all = tenants.is_empty();
+                if all {
+                    tenants = identity.tenants();
+                }
+                tick = clock.sleep(if all { SWEEP } else { Duration::ZERO });
             }
         }
     }
 }
 
 /// Puts a file in line, once. The newest is read first: somebody waits for it.
-fn wait(id: FileId, waiting: &mut Vec<FileId>, known: &mut HashSet<FileId>) {
-    if waiting.len() < MAX_WAITING && known.insert(id) {
-        waiting.push(id);
+fn wait(at: At, waiting: &mut Vec<At>, known: &mut HashSet<At>) {
+    if waiting.len() < MAX_WAITING && known.insert(at) {
+        waiting.push(at);
     }
 }
 
 /// Takes one file's text.
-async fn one(files: &Files, helper: &Helper, id: FileId) -> FileId {
-    if let Err(error) = read_one(files, helper, id).await {
-        tracing::error!(file = %id, %error, "the file's text can't be kept; the next sweep tries again");
+async fn one(files: &Files, helper: &Helper, at: At) -> At {
+    if let Err(error) = read_one(files, helper, at).await {
+        tracing::error!(file = %at.1, %error, "the file's text can't be kept; the next sweep tries again");
         helper.clock.sleep(PAUSE).await;
     }
-    id
+    at
 }
 
-async fn read_one(files: &Files, helper: &Helper, id: FileId) -> Result<(), Unavailable> {
-    let Some(reading) = files.begin_reading(TenantId::DEFAULT, id).await? else { return Ok(()) };
+async fn read_one(files: &Files, helper: &Helper, (tenant, id): At) -> Result<(), Unavailable> {
+    let Some(reading) = files.begin_reading(tenant, id).await? else { return Ok(()) };
     let began = helper.clock.monotonic();
     let text = text(files, helper, &reading).await;
     let took_ms = u64::try_from(helper.clock.monotonic().saturating_sub(began).as_millis()).unwrap_or(u64::MAX);

@@ -4,14 +4,16 @@ mod backup;
 
 use crate::telemetry::{Levels, Metrics};
 use crate::wiring::Engines;
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use http::{StatusCode, header};
+use axum::routing::{MethodRouter, get, post};
+use http::{Method, StatusCode, header};
 use std::sync::Arc;
 use tidewire_core::port::Clock;
 use tidewire_core::queue::Queue;
+use tidewire_edge::identity::Scope;
+use tidewire_edge::{Endpoint, Needs};
 use tidewire_proto::http::Ready;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,13 +30,19 @@ pub(crate) struct Operations {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-pub(crate) fn router(operations: Arc<Operations>) -> Router {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/v1/backup", post(backup::backup))
-        .with_state(operations)
+/// What operators may ask, and what each needs for it. A balancer that asks whether the server lives has no key.
+pub(crate) fn endpoints(operations: &Arc<Operations>) -> Vec<Endpoint> {
+    const READ: Needs = Needs::Scope(Scope::AdminRead);
+    const OPERATE: Needs = Needs::Scope(Scope::AdminOperate);
+    let endpoint = |method, path, needs, handler: MethodRouter<Arc<Operations>>| {
+        Endpoint::new(method, path, needs, handler.with_state(operations.clone()))
+    };
+    vec![
+        endpoint(Method::GET, "/healthz", Needs::Nothing, get(async || "ok\n")),
+        endpoint(Method::GET, "/readyz", Needs::Nothing, get(ready)),
+        endpoint(Method::GET, "/metrics", READ, get(metrics)),
+        endpoint(Method::POST, "/v1/backup", OPERATE, post(backup::backup)),
+    ]
 }
 
 async fn ready(State(operations): State<Arc<Operations>>) -> Response {

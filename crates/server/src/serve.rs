@@ -15,7 +15,7 @@ use tidewire_core::files::{self, Files};
 use tidewire_core::port::{Clock, Timeouts};
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::{Catalog, WorkerId};
-use tidewire_edge::{Access, Edge, Limits, Streams, listen};
+use tidewire_edge::{Access, Edge, Identity, Limits, Streams, listen};
 use tidewire_worker::{Backoff, Pace, Pool, Worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -83,7 +83,8 @@ impl Server {
         tracker.spawn(listing);
         let files = Arc::new(files_of(config, &engines, &clock));
         let readers = config.limits.file_readers;
-        tracker.spawn(documents::read(files.clone(), readers, clock.clone(), draining.clone()));
+        let identity = Arc::new(Identity::development());
+        tracker.spawn(documents::read(files.clone(), identity.clone(), readers, clock.clone(), draining.clone()));
         let worker = Worker {
             name: WorkerId(config.worker.name.as_str().into()),
             log: engines.logs(),
@@ -117,6 +118,7 @@ impl Server {
                 allowed_origins: config.access.origins.clone(),
                 allowed_hosts: config.access.hosts.clone(),
             },
+            identity,
             tracker: tracker.clone(),
             draining: draining.clone(),
             closing: closing.clone(),
@@ -134,7 +136,7 @@ impl Server {
         });
         let kept = Duration::from_hours(config.retention.age_hours);
         tracker.spawn(tidewire_edge::keep_batches(edge.clone(), kept));
-        let router = tidewire_edge::router(edge.clone(), operations::router(operations));
+        let router = tidewire_edge::router(edge.clone(), operations::endpoints(&operations));
         tracker.spawn(listen(listener, router, edge, config.limits.connections));
         tracker.spawn(expire(engines.clone(), clock.clone(), closing.clone()));
         Self { engines, deployments, pool, tracker, clock, draining, closing }

@@ -20,7 +20,7 @@ use tidewire_core::files::{self, Files};
 use tidewire_core::port::{Backend, Bus, Clock, EventLog, Ledger, NoMeter, TaskStore, Timeouts};
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::{Catalog, WorkerId};
-use tidewire_edge::{Access, Edge, Limits, Listener, Streams, listen};
+use tidewire_edge::{Access, Edge, Identity, Limits, Listener, Streams, listen};
 use tidewire_engines::by_durability::ByDurability;
 use tidewire_engines::memory;
 use tidewire_worker::{Backoff, Pace, Pool, Slots, Worker};
@@ -192,11 +192,12 @@ pub(crate) async fn server(world: Arc<World>) -> turmoil::Result {
         streams: Streams::new(&*parts.clock),
         limits: Limits::default(),
         access: Access { allowed_hosts: vec![SERVER.to_owned()], ..Access::default() },
+        identity: Arc::new(Identity::development()),
         tracker: parts.tracker.clone(),
         draining: draining.clone(),
         closing: closing.clone(),
     });
-    let router = tidewire_edge::router(edge.clone(), axum::Router::new());
+    let router = tidewire_edge::router(edge.clone(), Vec::new());
     parts.tracker.spawn(listen(listener, router, edge, usize::MAX));
     draining.cancelled().await;
     world.history.note(SERVER, "drains");

@@ -156,7 +156,7 @@ impl Upload {
         let _ = files.clear_stray(tenant, &stray, &[]).await;
         if wants_text {
             // Where the line is full the sweep finds the file.
-            let _ = files.unread.try_send(id);
+            let _ = files.unread.try_send((tenant, id));
         }
         Ok(file)
     }

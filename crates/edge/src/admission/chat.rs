@@ -26,6 +26,8 @@ pub(crate) struct Chat<'a> {
     stream_options: Option<&'a RawValue>,
     #[serde(borrow, default)]
     n: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    user: Option<&'a RawValue>,
 }
 
 #[derive(serde::Deserialize)]
@@ -51,6 +53,11 @@ impl<'a> Chat<'a> {
     /// How many tokens the answer may have, where the request says so and the number is one.
     pub(crate) fn answer_tokens(&self) -> Option<u64> {
         self.max_completion_tokens.or(self.max_tokens).and_then(|number| number.get().parse().ok())
+    }
+
+    /// The user whom the answer is for, by the submitter's own name.
+    pub(crate) fn user(&self) -> Option<String> {
+        self.user.and_then(|user| serde_json::from_str(user.get()).ok())
     }
 
     /// Whether the answer is wanted as it comes.

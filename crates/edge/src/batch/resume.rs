@@ -64,9 +64,15 @@ impl Round {
 
 /// Goes through all batches.
 async fn each(edge: &Arc<Edge>, round: Round) {
+    for tenant in edge.identity.tenants() {
+        each_of(edge, tenant, round).await;
+    }
+}
+
+async fn each_of(edge: &Arc<Edge>, tenant: TenantId, round: Round) {
     let mut after = None;
     loop {
-        let page = match record::list(edge, TenantId::DEFAULT, after, PAGE).await {
+        let page = match record::list(edge, tenant, after, PAGE).await {
             Ok(page) => page,
             Err(refusal) => {
                 tracing::error!(error = %refusal.0.message, "batches can't be listed");

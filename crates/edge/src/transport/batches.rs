@@ -4,6 +4,7 @@ use super::tasks::{parse_id, query};
 use super::{body, events};
 use crate::Edge;
 use crate::batch::{self, Record};
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
@@ -15,7 +16,7 @@ use serde_json::value::RawValue;
 use std::collections::HashSet;
 use std::sync::Arc;
 use tidewire_core::port::Filter;
-use tidewire_core::{LogId, LogKind, LogRef, Task, TaskId, TenantId};
+use tidewire_core::{LogId, LogKind, LogRef, Task, TaskId};
 use tidewire_proto::Code;
 use tidewire_proto::batch::{BatchAccepted, BatchList, BatchPart, BatchSubmission, BatchView};
 
@@ -27,21 +28,25 @@ const MAX_PAGE: usize = 100;
 const TASKS_AT_ONCE: usize = 500;
 const STOPS_AT_ONCE: usize = 64;
 
-pub(super) fn parse(id: &str) -> Result<LogRef, Refusal> {
+pub(super) fn parse(caller: &Caller, id: &str) -> Result<LogRef, Refusal> {
     let log: Option<LogId> = id.parse().ok().filter(|log: &LogId| log.kind() == LogKind::Shared);
     let unknown =
         || Refusal::new(Code::UnknownBatch, format!("there is no batch `{id}`: it never was, or it has expired"));
-    Ok(LogRef { tenant: TenantId::DEFAULT, log: log.ok_or_else(unknown)? })
+    Ok(LogRef { tenant: caller.tenant, log: log.ok_or_else(unknown)? })
 }
 
-pub(super) async fn submit(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn submit(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let bytes = body::read_batch(&edge, body).await?;
     let mut submission: BatchSubmission = body::json(&bytes)?;
     if let Some(key) = super::tasks::idempotency_header(&parts.headers)? {
         submission.idempotency_key = Some(key);
     }
-    let accepted = batch::submit(&edge, TenantId::DEFAULT, submission).await?;
+    let accepted = batch::submit(&edge, &caller, submission).await?;
     Ok(acknowledged(accepted))
 }
 
@@ -54,8 +59,12 @@ fn acknowledged(accepted: batch::Accepted) -> Response {
     (status, Json(body)).into_response()
 }
 
-pub(super) async fn get(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Json<BatchView>, Refusal> {
-    let log = parse(&id)?;
+pub(super) async fn get(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<BatchView>, Refusal> {
+    let log = parse(&caller, &id)?;
     let record = batch::find(&edge, log).await?;
     view(&edge, log, record).await.map(Json)
 }
@@ -85,14 +94,18 @@ struct ListQuery {
     cursor: Option<String>,
 }
 
-pub(super) async fn list(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result<Json<BatchList>, Refusal> {
+pub(super) async fn list(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    raw: RawQuery,
+) -> Result<Json<BatchList>, Refusal> {
     let asked: ListQuery = query(raw)?;
     let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Refusal::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_PAGE}")));
     }
-    let after = asked.cursor.map(|cursor| parse(&cursor)).transpose()?.map(|log| log.log);
-    let found = batch::list(&edge, TenantId::DEFAULT, after, limit + 1).await?;
+    let after = asked.cursor.map(|cursor| parse(&caller, &cursor)).transpose()?.map(|log| log.log);
+    let found = batch::list(&edge, caller.tenant, after, limit + 1).await?;
     let more = found.len() > limit;
     let mut batches = Vec::with_capacity(limit);
     for (log, record) in found.into_iter().take(limit) {
@@ -104,20 +117,23 @@ pub(super) async fn list(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result
 
 pub(super) async fn events(
     State(edge): State<Arc<Edge>>,
+    caller: Caller,
     Path(id): Path<String>,
     headers: HeaderMap,
     raw: RawQuery,
 ) -> Result<Response, Refusal> {
-    events::of_log(edge, parse(&id)?, &headers, raw).await
+    let at = parse(&caller, &id)?;
+    events::of_log(edge, &caller, at, &headers, raw).await
 }
 
 pub(super) async fn stop(
     State(edge): State<Arc<Edge>>,
+    caller: Caller,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Json<BatchView>, Refusal> {
-    let log = parse(&id)?;
-    let part = part(&edge, request).await?;
+    let log = parse(&caller, &id)?;
+    let part = part(&edge, &caller, request).await?;
     let record = batch::find(&edge, log).await?;
     let live = vec![tidewire_core::State::Queued, tidewire_core::State::Running];
     let tasks = members(&edge, log, Filter { states: live, ..Filter::default() }, &part).await?;
@@ -135,11 +151,12 @@ pub(super) async fn stop(
 
 pub(super) async fn retry(
     State(edge): State<Arc<Edge>>,
+    caller: Caller,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let log = parse(&id)?;
-    let part = part(&edge, request).await?;
+    let log = parse(&caller, &id)?;
+    let part = part(&edge, &caller, request).await?;
     batch::find(&edge, log).await?;
     let listed = members(&edge, log, Filter { dead: true, ..Filter::default() }, &part).await?;
     let mut dead = Vec::with_capacity(listed.len());
@@ -147,14 +164,14 @@ pub(super) async fn retry(
         // A list leaves inputs out.
         dead.extend(edge.tasks.get(task.at()).await?);
     }
-    Ok(acknowledged(batch::retry(&edge, log, dead).await?))
+    Ok(acknowledged(batch::retry(&edge, &caller, log, dead).await?))
 }
 
 /// Which of the batch's tasks are meant; none named means all.
-async fn part(edge: &Edge, request: Request) -> Result<HashSet<TaskId>, Refusal> {
+async fn part(edge: &Edge, caller: &Caller, request: Request) -> Result<HashSet<TaskId>, Refusal> {
     let bytes = body::read(edge, request.into_body()).await?;
     let part: BatchPart = if bytes.is_empty() { BatchPart::default() } else { body::json(&bytes)? };
-    part.tasks.iter().map(|id| parse_id(id).map(|at| at.task)).collect()
+    part.tasks.iter().map(|id| parse_id(caller, id).map(|at| at.task)).collect()
 }
 
 /// Tasks of a batch that match, newest first.

@@ -3,19 +3,24 @@
 use super::body;
 use super::tasks::parse_id;
 use crate::Edge;
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use axum::Json;
 use axum::extract::{Request, State};
 use std::sync::Arc;
+use tidewire_core::Task;
 use tidewire_core::port::Filter;
-use tidewire_core::{Task, TenantId};
 use tidewire_proto::Code;
 use tidewire_proto::http::{NotRetried, Retried, RetriedLetters, RetryLetters};
 
 /// How many are tried again at once: each is a commit, and the answer waits for all.
 const MAX_LETTERS: usize = 1000;
 
-pub(super) async fn retry(State(edge): State<Arc<Edge>>, request: Request) -> Result<Json<RetriedLetters>, Refusal> {
+pub(super) async fn retry(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<RetriedLetters>, Refusal> {
     let bytes = body::read(&edge, request.into_body()).await?;
     let asked: RetryLetters = if bytes.is_empty() { RetryLetters::default() } else { body::json(&bytes)? };
     let limit = asked.limit.unwrap_or(MAX_LETTERS);
@@ -24,15 +29,15 @@ pub(super) async fn retry(State(edge): State<Arc<Edge>>, request: Request) -> Re
     }
     let mut answer = RetriedLetters::default();
     let letters = if asked.tasks.is_empty() {
-        let letters = by_filter(&edge, asked, limit).await?;
+        let letters = by_filter(&edge, &caller, asked, limit).await?;
         answer.more = letters.len() == limit;
         letters
     } else {
-        by_name(&edge, asked, &mut answer).await?
+        by_name(&edge, &caller, asked, &mut answer).await?
     };
     for dead in letters {
         let task = dead.id.to_string();
-        match crate::retry::retry(&edge, &dead).await {
+        match crate::retry::retry(&edge, &caller, &dead).await {
             Ok(accepted) => answer.retried.push(Retried { task, retried_as: accepted.task.id.to_string() }),
             Err(refusal) => {
                 let full = refusal.0.retry_after_ms.is_some();
@@ -48,9 +53,9 @@ pub(super) async fn retry(State(edge): State<Arc<Edge>>, request: Request) -> Re
     Ok(Json(answer))
 }
 
-async fn by_filter(edge: &Edge, asked: RetryLetters, limit: usize) -> Result<Vec<Task>, Refusal> {
+async fn by_filter(edge: &Edge, caller: &Caller, asked: RetryLetters, limit: usize) -> Result<Vec<Task>, Refusal> {
     let mut filter = Filter {
-        tenant: Some(TenantId::DEFAULT),
+        tenant: Some(caller.tenant),
         dead: true,
         model: asked.model,
         code: asked.code,
@@ -72,10 +77,15 @@ async fn by_filter(edge: &Edge, asked: RetryLetters, limit: usize) -> Result<Vec
     }
 }
 
-async fn by_name(edge: &Edge, asked: RetryLetters, answer: &mut RetriedLetters) -> Result<Vec<Task>, Refusal> {
+async fn by_name(
+    edge: &Edge,
+    caller: &Caller,
+    asked: RetryLetters,
+    answer: &mut RetriedLetters,
+) -> Result<Vec<Task>, Refusal> {
     let mut letters = Vec::new();
     for id in asked.tasks {
-        let found = match parse_id(&id) {
+        let found = match parse_id(caller, &id) {
             Ok(at) => edge.tasks.get(at).await?.ok_or_else(|| Refusal::unknown_task(&id)),
             Err(refusal) => Err(refusal),
         };

@@ -30,15 +30,16 @@ pub use expiry::{Streams, sweep};
 
 use super::tasks::parse_id;
 use crate::Edge;
+use crate::identity::{Caller, Scope};
 use answer::{Refused, sealed};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::MethodRouter;
+use axum::routing::{MethodFilter, MethodRouter};
 use http::{HeaderName, HeaderValue, Method, header};
 use percent_encoding::percent_decode_str;
 use record::Name;
 use std::sync::Arc;
-use tidewire_core::{TaskRef, TenantId};
+use tidewire_core::TaskRef;
 use tidewire_proto::Code;
 
 /// Where the streams are.
@@ -76,7 +77,7 @@ enum Place {
 
 impl Place {
     /// From a path as a request line or a header has it.
-    fn parse(path: &str) -> Result<Self, Refused> {
+    fn parse(caller: &Caller, path: &str) -> Result<Self, Refused> {
         let Some(below) = path.strip_prefix(ROOT) else {
             return Err(Refused::invalid(format!("a stream's path begins with `{ROOT}`")));
         };
@@ -86,9 +87,15 @@ impl Place {
             return Err(Refused::invalid(format!("a stream's path has 1 to {MAX_PATH_BYTES} bytes after `{ROOT}`")));
         }
         match name.split_once('/').unwrap_or((&name, "")) {
-            (TASKS, task) => Ok(Self::Task(parse_id(task)?)),
+            (TASKS, task) => {
+                caller.require(Scope::TasksRead)?;
+                Ok(Self::Task(parse_id(caller, task)?))
+            }
             (RESERVED, _) => Err(Refused::new(Code::NotFound, "this server has no subscriptions to streams")),
-            _ => Ok(Self::Stream(Name::new(TenantId::DEFAULT, name.into_owned()))),
+            _ => {
+                caller.require(Scope::Streams)?;
+                Ok(Self::Stream(Name::new(caller.tenant, name.into_owned())))
+            }
         }
     }
 
@@ -105,19 +112,20 @@ impl Place {
     }
 }
 
-/// All that can be done to a stream.
-pub(super) fn methods() -> MethodRouter<Arc<Edge>> {
-    axum::routing::get(answer).head(answer).put(answer).post(answer).delete(answer)
+/// One of the things that can be done to a stream.
+pub(super) fn method(method: &Method) -> MethodRouter<Arc<Edge>> {
+    // A method that is none here is a read, which hurts nobody.
+    axum::routing::on(method.clone().try_into().unwrap_or(MethodFilter::GET), answer)
 }
 
-async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+async fn answer(State(edge): State<Arc<Edge>>, caller: Caller, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let answered = match parts.method {
-        Method::PUT => create::put(edge, &parts, body).await,
-        Method::POST => append::post(&edge, &parts, body).await,
-        Method::DELETE => delete::delete(edge, &parts).await,
-        Method::HEAD => read::head(&edge, &parts).await,
-        _ => read::get(edge, &parts).await,
+        Method::PUT => create::put(edge, &caller, &parts, body).await,
+        Method::POST => append::post(&edge, &caller, &parts, body).await,
+        Method::DELETE => delete::delete(edge, &caller, &parts).await,
+        Method::HEAD => read::head(&edge, &caller, &parts).await,
+        _ => read::get(edge, &caller, &parts).await,
     };
     sealed(answered.unwrap_or_else(Refused::into_response))
 }

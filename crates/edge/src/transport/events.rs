@@ -4,6 +4,7 @@ use super::tasks::{parse_id, query, task_header, unknown_as_task};
 use super::websocket::standings::LOOK;
 use crate::Edge;
 use crate::follow::{Batch, DEFAULT_WINDOW, Follower, MAX_WINDOW_MS, Resume, merged};
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use crate::submit::wait_ms;
 use axum::body::Body;
@@ -53,17 +54,19 @@ pub(super) fn window(millis: Option<u64>) -> Result<Duration, Refusal> {
 
 pub(super) async fn events(
     State(edge): State<Arc<Edge>>,
+    caller: Caller,
     Path(id): Path<String>,
     headers: HeaderMap,
     raw: RawQuery,
 ) -> Result<Response, Refusal> {
-    let at = parse_id(&id)?;
-    of_log(edge, at.log(), &headers, raw).await.map_err(|refusal| unknown_as_task(refusal, &id))
+    let at = parse_id(&caller, &id)?;
+    of_log(edge, &caller, at.log(), &headers, raw).await.map_err(|refusal| unknown_as_task(refusal, &id))
 }
 
 /// Any log's events.
 pub(super) async fn of_log(
     edge: Arc<Edge>,
+    caller: &Caller,
     at: LogRef,
     headers: &HeaderMap,
     raw: RawQuery,
@@ -83,7 +86,11 @@ pub(super) async fn of_log(
     let after = last_event_id(headers)?.or(asked.after);
     let resume = Resume { after, epoch: asked.epoch };
     let follower = Follower::open(&edge, at, resume, window(asked.window_ms)?).await?;
-    if sse { serve_sse(edge, at, follower).await } else { serve_json(&edge, at, follower, asked.wait_ms).await }
+    if sse {
+        serve_sse(edge, caller, at, follower).await
+    } else {
+        serve_json(&edge, caller, at, follower, asked.wait_ms).await
+    }
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
@@ -94,6 +101,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
 
 async fn serve_json(
     edge: &Edge,
+    caller: &Caller,
     at: LogRef,
     mut follower: Follower,
     wait_ms: Option<u64>,
@@ -103,8 +111,10 @@ async fn serve_json(
     let mut batch = follower.page(PAGE_BYTES).await?;
     let wait = Duration::from_millis(wait_ms.unwrap_or(0).min(MAX_POLL_MS));
     if batch.events.is_empty() && !batch.over && !wait.is_zero() {
+        let mut end = caller.end(&*edge.clock);
         tokio::select! {
             () = follower.news() => batch = follower.page(PAGE_BYTES).await?,
+            over = end.wait() => return Err(over.into()),
             () = edge.clock.sleep(wait) => {}
         }
     }
@@ -124,7 +134,7 @@ fn named(at: LogRef) -> HeaderMap {
     at.log.task().map(task_header).into_iter().collect()
 }
 
-async fn serve_sse(edge: Arc<Edge>, at: LogRef, follower: Follower) -> Result<Response, Refusal> {
+async fn serve_sse(edge: Arc<Edge>, caller: &Caller, at: LogRef, follower: Follower) -> Result<Response, Refusal> {
     let epoch = HeaderValue::from(follower.cursor.epoch.0);
     let state = edge.log.state(at).await?;
     if state.ended && follower.cursor.next >= state.tail {
@@ -138,7 +148,7 @@ async fn serve_sse(edge: Arc<Edge>, at: LogRef, follower: Follower) -> Result<Re
         // nginx holds back a response that it may buffer.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    let body = sse(edge, follower, Waits::of(at), |batch| match batch {
+    let body = sse(edge, caller, follower, Waits::of(at), |batch| match batch {
         Ok(batch) => Written { bytes: frames(batch), more: true },
         Err(error) => Written { bytes: refused(error), more: false },
     });
@@ -186,42 +196,46 @@ impl Waits {
 }
 
 /// A log as an SSE body: what `write` makes of each batch (or of why there is none), where the task stands while it
-/// waits, and a comment in every silence. It ends after the log's last event, or where the face has no more to say.
-pub(super) fn sse(
+/// waits, and a comment in every silence. It ends after the log's last event, where the face has no more to say, or with
+/// its caller's right.
+pub(super) fn sse<W: FnMut(Result<&Batch, &WireError>) -> Written + Send + 'static>(
     edge: Arc<Edge>,
+    caller: &Caller,
     follower: Follower,
     waits: Waits,
-    write: impl FnMut(Result<&Batch, &WireError>) -> Written + Send + 'static,
-) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send {
-    stream::unfold(Some((edge, follower, waits, write)), async |state| {
-        let (edge, mut follower, mut waits, mut write) = state?;
+    write: W,
+) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send + use<W> {
+    let end = caller.end(&*edge.clock);
+    stream::unfold(Some((edge, follower, waits, end, write)), async |state| {
+        let (edge, mut follower, mut waits, mut end, mut write) = state?;
         let mut silence = edge.clock.sleep(HEARTBEAT);
         loop {
             if let Some(news) = waits.news(&edge) {
-                return Some((Ok(news), Some((edge, follower, waits, write))));
+                return Some((Ok(news), Some((edge, follower, waits, end, write))));
             }
             tokio::select! {
                 batch = follower.batch() => return match batch {
                     Ok(batch) => {
                         let written = write(Ok(&batch));
                         let goes_on = written.more && !batch.over;
-                        Some((Ok(written.bytes), goes_on.then_some((edge, follower, waits, write))))
+                        Some((Ok(written.bytes), goes_on.then_some((edge, follower, waits, end, write))))
                     }
                     Err(refusal) => Some((Ok(write(Err(&refusal.0)).bytes), None)),
                 },
                 () = &mut silence => {
-                    return Some((Ok(Bytes::from_static(b":\n\n")), Some((edge, follower, waits, write))));
+                    return Some((Ok(Bytes::from_static(b":\n\n")), Some((edge, follower, waits, end, write))));
                 }
                 () = edge.clock.sleep(LOOK), if waits.task.is_some() => {}
                 // The client comes back with its last offset, here or to another server.
                 () = edge.closing.cancelled() => return None,
+                over = end.wait() => return Some((Ok(write(Err(&Refusal::from(over).0)).bytes), None)),
             }
         }
     })
 }
 
 /// Why there are no more events, as a native SSE frame. Without an id: it is no event of the log.
-fn refused(error: &WireError) -> Bytes {
+pub(super) fn refused(error: &WireError) -> Bytes {
     let error = serde_json::to_string(error).unwrap_or_default();
     format!("event: error\ndata: {error}\n\n").into()
 }

@@ -7,6 +7,7 @@ pub(super) use upload::upload;
 use super::openai::Fault;
 use super::tasks::query;
 use crate::Edge;
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use axum::Json;
 use axum::body::Body;
@@ -17,7 +18,6 @@ use http::{HeaderName, HeaderValue, header};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::TenantId;
 use tidewire_core::files::{Content, ContentError, File, FileId, MessageError, Status, UploadError};
 use tidewire_core::port::ReadError;
 use tidewire_proto::Code;
@@ -85,14 +85,18 @@ fn view(file: &File) -> FileView {
     }
 }
 
-async fn find(edge: &Edge, id: &str) -> Result<File, Refusal> {
+async fn find(edge: &Edge, caller: &Caller, id: &str) -> Result<File, Refusal> {
     let parsed: FileId = id.parse().map_err(|_| Refusal::unknown_file(id))?;
-    let found = edge.files.get(TenantId::DEFAULT, parsed).await?;
+    let found = edge.files.get(caller.tenant, parsed).await?;
     found.map(|(file, _)| file).ok_or_else(|| Refusal::unknown_file(id))
 }
 
-pub(super) async fn get(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Json<FileView>, Fault> {
-    Ok(Json(view(&find(&edge, &id).await?)))
+pub(super) async fn get(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<FileView>, Fault> {
+    Ok(Json(view(&find(&edge, &caller, &id).await?)))
 }
 
 #[derive(Deserialize)]
@@ -103,7 +107,11 @@ struct ListQuery {
     purpose: Option<String>,
 }
 
-pub(super) async fn list(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result<Json<FileList>, Fault> {
+pub(super) async fn list(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    raw: RawQuery,
+) -> Result<Json<FileList>, Fault> {
     let asked: ListQuery = query(raw)?;
     let invalid = |message: String| Refusal::new(Code::InvalidRequest, message);
     let limit = asked.limit.unwrap_or(MAX_PAGE);
@@ -112,7 +120,7 @@ pub(super) async fn list(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result
     }
     let after = asked.after.map(|id| id.parse::<FileId>().map_err(|_| invalid("`after` is a file's id".to_owned())));
     let after = after.transpose()?;
-    let mut files = edge.files.list(TenantId::DEFAULT).await.map_err(Refusal::from)?;
+    let mut files = edge.files.list(caller.tenant).await.map_err(Refusal::from)?;
     files.retain(|file| asked.purpose.as_ref().is_none_or(|purpose| *purpose == file.purpose));
     // Ids sort by age, so a page goes on after an id whether that file is still there or not.
     match asked.order.as_deref() {
@@ -130,17 +138,25 @@ pub(super) async fn list(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result
     Ok(Json(FileList { object: "list".to_owned(), data, first_id, last_id, has_more }))
 }
 
-pub(super) async fn remove(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Json<FileRemoved>, Fault> {
-    let file = find(&edge, &id).await?;
-    if !edge.files.remove(TenantId::DEFAULT, file.id).await.map_err(Refusal::from)? {
+pub(super) async fn remove(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<FileRemoved>, Fault> {
+    let file = find(&edge, &caller, &id).await?;
+    if !edge.files.remove(caller.tenant, file.id).await.map_err(Refusal::from)? {
         return Err(Refusal::unknown_file(&id).into());
     }
     Ok(Json(FileRemoved { id, object: "file".to_owned(), deleted: true }))
 }
 
-pub(super) async fn content(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Response, Fault> {
-    let file = find(&edge, &id).await?;
-    let content = edge.files.content(TenantId::DEFAULT, &file).await.map_err(|error| gone(error, &id))?;
+pub(super) async fn content(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Fault> {
+    let file = find(&edge, &caller, &id).await?;
+    let content = edge.files.content(caller.tenant, &file).await.map_err(|error| gone(error, &id))?;
     let checksum = HeaderValue::from_str(&file.sha256).unwrap_or(HeaderValue::from_static(""));
     let headers = [
         // Never the type that its sender declared: a page of theirs must not run under this server's name.
@@ -179,13 +195,14 @@ struct TextQuery {
 
 pub(super) async fn text(
     State(edge): State<Arc<Edge>>,
+    caller: Caller,
     Path(id): Path<String>,
     raw: RawQuery,
 ) -> Result<Response, Fault> {
     let asked: TextQuery = query(raw)?;
-    let found = find(&edge, &id).await?;
+    let found = find(&edge, &caller, &id).await?;
     let wait = Duration::from_millis(asked.wait_ms.unwrap_or(0).min(MAX_TEXT_WAIT_MS));
-    let settled = edge.files.settled(TenantId::DEFAULT, found.id, wait).await.map_err(Refusal::from)?;
+    let settled = edge.files.settled(caller.tenant, found.id, wait).await.map_err(Refusal::from)?;
     let file = settled.ok_or_else(|| Refusal::unknown_file(&id))?;
     let not_readable = |reason: &str| {
         let (id, filename) = (file.id, file.filename.clone());
@@ -196,7 +213,7 @@ pub(super) async fn text(
         Status::Error => return Err(not_readable(file.details.as_deref().unwrap_or_default()).into()),
         Status::Processed => {}
     }
-    let text = edge.files.text(TenantId::DEFAULT, &file).await.map_err(|error| gone(error, &id))?;
+    let text = edge.files.text(caller.tenant, &file).await.map_err(|error| gone(error, &id))?;
     let text = text.ok_or_else(|| not_readable("files of its purpose are not read"))?;
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())

@@ -4,6 +4,7 @@ use super::body;
 use super::view::{view, whole};
 use crate::Edge;
 use crate::follow::{DEFAULT_WINDOW, Follower, Resume};
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::Filter;
-use tidewire_core::{Kind, Task, TaskId, TaskRef, TenantId};
+use tidewire_core::{Kind, Task, TaskId, TaskRef};
 use tidewire_proto::http::{Accepted, Ack, TaskList};
 use tidewire_proto::{Code, Submission};
 
@@ -37,9 +38,9 @@ pub(super) fn task_header(id: TaskId) -> (HeaderName, HeaderValue) {
 }
 
 /// A task's address from a path; an id that can't be one is as unknown as one that never was.
-pub(super) fn parse_id(id: &str) -> Result<TaskRef, Refusal> {
+pub(super) fn parse_id(caller: &Caller, id: &str) -> Result<TaskRef, Refusal> {
     let task = id.parse().map_err(|_| Refusal::unknown_task(id))?;
-    Ok(TaskRef { tenant: TenantId::DEFAULT, task })
+    Ok(TaskRef { tenant: caller.tenant, task })
 }
 
 /// Query parameters; unknown ones are passed over.
@@ -54,14 +55,18 @@ pub(super) fn idempotency_header(headers: &http::HeaderMap) -> Result<Option<Str
     key.map_err(|_| Refusal::new(Code::InvalidRequest, "`Idempotency-Key` must be plain text"))
 }
 
-pub(super) async fn submit(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn submit(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let bytes = body::read(&edge, body).await?;
     let mut submission: Submission = body::json(&bytes)?;
     if let Some(key) = idempotency_header(&parts.headers)? {
         submission.idempotency_key = Some(key);
     }
-    let accepted = crate::submit::submit(&edge, TenantId::DEFAULT, submission).await?;
+    let accepted = crate::submit::submit(&edge, &caller, submission).await?;
     Ok(acknowledged(&accepted))
 }
 
@@ -75,9 +80,13 @@ fn acknowledged(accepted: &crate::submit::Accepted) -> Response {
     (status, [task_header(accepted.task.id)], Json(body)).into_response()
 }
 
-pub(super) async fn retry(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Response, Refusal> {
-    let dead = find(&edge, &id).await?;
-    Ok(acknowledged(&crate::retry::retry(&edge, &dead).await?))
+pub(super) async fn retry(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let dead = find(&edge, &caller, &id).await?;
+    Ok(acknowledged(&crate::retry::retry(&edge, &caller, &dead).await?))
 }
 
 #[derive(Deserialize)]
@@ -87,19 +96,20 @@ struct GetQuery {
 
 pub(super) async fn get(
     State(edge): State<Arc<Edge>>,
+    caller: Caller,
     Path(id): Path<String>,
     raw: RawQuery,
 ) -> Result<Response, Refusal> {
     let asked: GetQuery = query(raw)?;
-    let task = find(&edge, &id).await?;
+    let task = find(&edge, &caller, &id).await?;
     if asked.input == Some(true) {
         return Ok(([task_header(task.id)], Json(whole(&edge, &task))).into_response());
     }
     Ok(shown(&edge, &task))
 }
 
-async fn find(edge: &Edge, id: &str) -> Result<Task, Refusal> {
-    let at = parse_id(id)?;
+async fn find(edge: &Edge, caller: &Caller, id: &str) -> Result<Task, Refusal> {
+    let at = parse_id(caller, id)?;
     edge.tasks.get(at).await?.ok_or_else(|| Refusal::unknown_task(id))
 }
 
@@ -119,20 +129,28 @@ struct ListQuery {
     code: Option<String>,
 }
 
-pub(super) async fn list(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result<Json<TaskList>, Refusal> {
-    page(&edge, query(raw)?, false).await
+pub(super) async fn list(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    raw: RawQuery,
+) -> Result<Json<TaskList>, Refusal> {
+    page(&edge, &caller, query(raw)?, false).await
 }
 
 /// Tasks that failed and were not tried again.
-pub(super) async fn dead_letters(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result<Json<TaskList>, Refusal> {
+pub(super) async fn dead_letters(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    raw: RawQuery,
+) -> Result<Json<TaskList>, Refusal> {
     let asked: ListQuery = query(raw)?;
     if asked.state.is_some() {
         return Err(Refusal::new(Code::InvalidRequest, "a dead letter's `state` is `failed`: leave it out"));
     }
-    page(&edge, asked, true).await
+    page(&edge, &caller, asked, true).await
 }
 
-async fn page(edge: &Edge, asked: ListQuery, dead: bool) -> Result<Json<TaskList>, Refusal> {
+async fn page(edge: &Edge, caller: &Caller, asked: ListQuery, dead: bool) -> Result<Json<TaskList>, Refusal> {
     let states = asked.state.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty()).map(|text| {
         tidewire_core::State::parse(text).ok_or_else(|| {
             let message = format!("`{text}` is no state; there are queued, running, done, failed, stopped");
@@ -147,11 +165,11 @@ async fn page(edge: &Edge, asked: ListQuery, dead: bool) -> Result<Json<TaskList
         return Err(Refusal::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_PAGE}")));
     }
     let filter = Filter {
-        tenant: Some(TenantId::DEFAULT),
+        tenant: Some(caller.tenant),
         states: states.collect::<Result<_, _>>()?,
         model: asked.model,
-        parent: asked.parent.map(|parent| parse_id(&parent)).transpose()?.map(|parent| parent.task),
-        batch: asked.batch.map(|batch| super::batches::parse(&batch)).transpose()?.map(|log| log.log),
+        parent: asked.parent.map(|parent| parse_id(caller, &parent)).transpose()?.map(|parent| parent.task),
+        batch: asked.batch.map(|batch| super::batches::parse(caller, &batch)).transpose()?.map(|log| log.log),
         lane: asked.lane,
         code: asked.code,
         dead,
@@ -164,8 +182,12 @@ async fn page(edge: &Edge, asked: ListQuery, dead: bool) -> Result<Json<TaskList
     Ok(Json(TaskList { tasks, next: page.next.map(|id| id.to_string()) }))
 }
 
-pub(super) async fn stop(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Response, Refusal> {
-    let at = parse_id(&id)?;
+pub(super) async fn stop(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let at = parse_id(&caller, &id)?;
     let task = crate::stop::stop(&edge, at).await?;
     Ok(shown(&edge, &task))
 }
@@ -177,17 +199,18 @@ struct TextQuery {
 
 pub(super) async fn text(
     State(edge): State<Arc<Edge>>,
+    caller: Caller,
     Path(id): Path<String>,
     raw: RawQuery,
 ) -> Result<Response, Refusal> {
-    let at = parse_id(&id)?;
+    let at = parse_id(&caller, &id)?;
     let asked: TextQuery = query(raw)?;
     let mut follower = Follower::open(&edge, at.log(), Resume::default(), DEFAULT_WINDOW)
         .await
         .map_err(|refusal| unknown_as_task(refusal, &id))?;
     let wait = Duration::from_millis(asked.wait_ms.unwrap_or(0).min(MAX_TEXT_WAIT_MS));
     let mut patience = edge.clock.sleep(wait);
-    let mut text = String::new();
+    let (mut text, mut end) = (String::new(), caller.end(&*edge.clock));
     loop {
         let batch = follower.page(TEXT_BYTES).await?;
         let caught_up = batch.events.is_empty() || follower.cursor.next >= follower.tail;
@@ -206,10 +229,11 @@ pub(super) async fn text(
             tokio::select! {
                 () = follower.news() => {}
                 () = &mut patience => break,
+                over = end.wait() => return Err(over.into()),
             }
         }
     }
-    let task = find(&edge, &id).await?;
+    let task = find(&edge, &caller, &id).await?;
     let state = HeaderValue::from_static(task.state.name());
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     let headers = [task_header(task.id), (STATE_HEADER, state), (header::CONTENT_TYPE, kind)];

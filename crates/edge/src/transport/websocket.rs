@@ -9,6 +9,7 @@ mod cursors;
 pub(super) mod standings;
 
 use crate::Edge;
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -26,7 +27,11 @@ const MAGIC: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// A frame of up to so many times the limit is read, answered with `too_large`, and the connection lives on.
 const HARD_LIMIT_FACTOR: usize = 4;
 
-pub(super) async fn upgrade(State(edge): State<Arc<Edge>>, mut request: Request) -> Result<Response, Refusal> {
+pub(super) async fn upgrade(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    mut request: Request,
+) -> Result<Response, Refusal> {
     let key = handshake(request.headers())?;
     if edge.closing.is_cancelled() {
         return Err(Refusal::shutting_down());
@@ -43,7 +48,7 @@ pub(super) async fn upgrade(State(edge): State<Arc<Edge>>, mut request: Request)
         // while a slow client's last batch and the frame after it are written.
         let config = Config::default().flush_threshold(usize::MAX);
         let socket = ServerBuilder::new().config(config).limits(limits).serve(TokioIo::new(upgraded));
-        Connection::new(edge, socket).serve().await;
+        Connection::new(edge, caller, socket).serve().await;
     });
     let headers = [
         (header::CONNECTION, HeaderValue::from_static("upgrade")),

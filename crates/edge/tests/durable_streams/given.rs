@@ -10,7 +10,7 @@ use tidewire_core::Catalog;
 use tidewire_core::files::{self, Files};
 use tidewire_core::port::NoMeter;
 use tidewire_core::queue::{Bounds, Queue};
-use tidewire_edge::{Access, Edge, Limits, Streams};
+use tidewire_edge::{Access, Edge, Identity, Limits, Streams};
 use tidewire_engines::memory;
 use tidewire_testkit::clock::HandClock;
 use tokio_util::sync::CancellationToken;
@@ -89,11 +89,12 @@ impl World {
             streams: Streams::new(&*clock),
             limits,
             access: Access::default(),
+            identity: Arc::new(Identity::development()),
             tracker: TaskTracker::new(),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
         });
-        let router = tidewire_edge::router(edge.clone(), Router::new());
+        let router = tidewire_edge::router(edge.clone(), Vec::new());
         Self { engine, clock, mortal, edge, router }
     }
 

@@ -10,6 +10,7 @@ use super::{
     CLOSED, NEXT_OFFSET, PRODUCER_EPOCH, PRODUCER_EXPECTED_SEQ, PRODUCER_RECEIVED_SEQ, PRODUCER_SEQ, Place, TRUE,
 };
 use crate::Edge;
+use crate::identity::Caller;
 use crate::transport::body;
 use axum::body::Body;
 use axum::response::Response;
@@ -31,8 +32,8 @@ pub(super) fn closing() -> Ending {
     }
 }
 
-pub(super) async fn post(edge: &Edge, parts: &Parts, body: Body) -> Result<Response, Refused> {
-    let name = Place::parse(parts.uri.path())?.stream()?;
+pub(super) async fn post(edge: &Edge, caller: &Caller, parts: &Parts, body: Body) -> Result<Response, Refused> {
+    let name = Place::parse(caller, parts.uri.path())?.stream()?;
     let headers = &parts.headers;
     let (closes, producer, seq) = (asked::closes(headers), asked::producer(headers)?, asked::seq(headers)?);
     let mut found = live(edge, &name).await?;

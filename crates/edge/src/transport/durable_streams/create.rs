@@ -22,6 +22,7 @@ use super::record::{Fork, Found, Name, Segment, State, Stream, find, fork_note, 
 use super::view::View;
 use super::{CLOSED, NEXT_OFFSET, Place, ROOT, TRUE};
 use crate::Edge;
+use crate::identity::Caller;
 use crate::transport::body;
 use axum::body::Body;
 use axum::response::Response;
@@ -60,8 +61,8 @@ struct Wish {
     sub_offset: u64,
 }
 
-pub(super) async fn put(edge: Arc<Edge>, parts: &Parts, body: Body) -> Result<Response, Refused> {
-    let wanted = Wanted::parse(&edge, parts, body).await?;
+pub(super) async fn put(edge: Arc<Edge>, caller: &Caller, parts: &Parts, body: Body) -> Result<Response, Refused> {
+    let wanted = Wanted::parse(&edge, caller, parts, body).await?;
     let edge_of_task = edge.clone();
     // To its end, also where the client goes away: a stream half made would be in everybody's way until swept.
     let making = edge.tracker.spawn(async move { ensure(&edge_of_task, &wanted).await });
@@ -80,13 +81,13 @@ pub(super) async fn put(edge: Arc<Edge>, parts: &Parts, body: Body) -> Result<Re
 }
 
 impl Wanted {
-    async fn parse(edge: &Edge, parts: &Parts, body: Body) -> Result<Self, Refused> {
-        let name = Place::parse(parts.uri.path())?.stream()?;
+    async fn parse(edge: &Edge, caller: &Caller, parts: &Parts, body: Body) -> Result<Self, Refused> {
+        let name = Place::parse(caller, parts.uri.path())?.stream()?;
         let headers = &parts.headers;
         let forking = match asked::forking(headers)? {
             None => None,
             Some(asked::Forking { from, offset, sub_offset }) => {
-                let Place::Stream(from) = Place::parse(from)? else {
+                let Place::Stream(from) = Place::parse(caller, from)? else {
                     return Err(Refused::invalid(format!(
                         "the log of a task can't be forked; fork a stream of `{ROOT}`"
                     )));

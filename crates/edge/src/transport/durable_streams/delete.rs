@@ -6,6 +6,7 @@ use super::read::live;
 use super::record::{Found, Name, State, Stream, find, fork_note, has_forks, put};
 use super::{Place, answer};
 use crate::Edge;
+use crate::identity::Caller;
 use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -25,8 +26,8 @@ pub(super) fn is_abandoned(edge: &Edge, stream: &Stream) -> bool {
     stream.state == State::Making && edge.clock.now().since(stream.touched_at) > MAKING
 }
 
-pub(super) async fn delete(edge: Arc<Edge>, parts: &Parts) -> Result<Response, Refused> {
-    let name = Place::parse(parts.uri.path())?.stream()?;
+pub(super) async fn delete(edge: Arc<Edge>, caller: &Caller, parts: &Parts) -> Result<Response, Refused> {
+    let name = Place::parse(caller, parts.uri.path())?.stream()?;
     let edge_of_task = edge.clone();
     // To its end, also where the client goes away; the sweep would finish it later.
     let deleting = edge.tracker.spawn(async move {

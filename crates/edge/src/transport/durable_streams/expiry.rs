@@ -99,19 +99,23 @@ impl Streams {
 
 /// Takes away what has expired, and what makers or deleters left half done, until the server drains.
 pub async fn sweep(edge: Arc<Edge>) {
-    let mut after: Option<String> = None;
+    // Each tenant's last one that was looked at: a tenant with many streams must not keep the others waiting.
+    let mut after: HashMap<TenantId, String> = HashMap::new();
     loop {
         tokio::select! {
             () = edge.clock.sleep(SWEEP) => {}
             () = edge.draining.cancelled() => return,
         }
-        after = round(&edge, after).await;
+        for tenant in edge.identity.tenants() {
+            if let Some(last) = round(&edge, tenant, after.remove(&tenant)).await {
+                after.insert(tenant, last);
+            }
+        }
     }
 }
 
 /// Looks at the streams after one of them; the last one that it looked at, or none at their end.
-async fn round(edge: &Edge, after: Option<String>) -> Option<String> {
-    let tenant = TenantId::DEFAULT;
+async fn round(edge: &Edge, tenant: TenantId, after: Option<String>) -> Option<String> {
     let listed = edge.directory.list(tenant, Shelf::Streams, after.as_deref(), SWEEP_AT_ONCE).await;
     let listed = match listed {
         Ok(listed) => listed,

@@ -7,6 +7,8 @@ use super::record::{Found, Name, State, find};
 use super::view::{Page, View, gone};
 use super::{CLOSED, CURSOR, EXPIRES_AT, NEXT_OFFSET, Place, TRUE, TTL, cursor, date, sse};
 use crate::Edge;
+use crate::identity::{Caller, End, Over};
+use crate::refusal::Refusal;
 use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -27,15 +29,19 @@ const MIN_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Opened {
     pub(super) view: View,
     pub(super) stream: Option<(Name, Found)>,
+    end: End,
+    /// Why its reader may read no more.
+    pub(super) over: Option<Over>,
 }
 
 impl Opened {
-    async fn open(edge: &Edge, place: Place) -> Result<Self, Refused> {
+    async fn open(edge: &Edge, caller: &Caller, place: Place) -> Result<Self, Refused> {
+        let (end, over) = (caller.end(&*edge.clock), None);
         match place {
-            Place::Task(task) => Ok(Self { view: View::of_task(edge, task).await?, stream: None }),
+            Place::Task(task) => Ok(Self { view: View::of_task(edge, task).await?, stream: None, end, over }),
             Place::Stream(name) => {
                 let found = live(edge, &name).await?;
-                Ok(Self { view: View::of(edge, &name, &found).await?, stream: Some((name, found)) })
+                Ok(Self { view: View::of(edge, &name, &found).await?, stream: Some((name, found)), end, over })
             }
         }
     }
@@ -68,6 +74,10 @@ impl Opened {
                 // Not below a moment, whatever the TTL: this is a loop.
                 () = edge.clock.sleep(half_life.max(MIN_PAUSE).min(rest)) => self.touch(edge).await,
                 () = edge.closing.cancelled() => return false,
+                over = self.end.wait() => {
+                    self.over = Some(over);
+                    return false;
+                }
             }
         }
     }
@@ -96,8 +106,8 @@ pub(super) async fn live(edge: &Edge, name: &Name) -> Result<Found, Refused> {
     }
 }
 
-pub(super) async fn head(edge: &Edge, parts: &Parts) -> Result<Response, Refused> {
-    let opened = Opened::open(edge, Place::parse(parts.uri.path())?).await?;
+pub(super) async fn head(edge: &Edge, caller: &Caller, parts: &Parts) -> Result<Response, Refused> {
+    let opened = Opened::open(edge, caller, Place::parse(caller, parts.uri.path())?).await?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, opened.content_type());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -116,9 +126,9 @@ pub(super) async fn head(edge: &Edge, parts: &Parts) -> Result<Response, Refused
     Ok(reply(StatusCode::OK, headers, ()))
 }
 
-pub(super) async fn get(edge: Arc<Edge>, parts: &Parts) -> Result<Response, Refused> {
+pub(super) async fn get(edge: Arc<Edge>, caller: &Caller, parts: &Parts) -> Result<Response, Refused> {
     let asked = asked::read(&parts.uri)?;
-    let mut opened = Opened::open(&edge, Place::parse(parts.uri.path())?).await?;
+    let mut opened = Opened::open(&edge, caller, Place::parse(caller, parts.uri.path())?).await?;
     let begin = opened.view.begin(asked.begin)?;
     opened.touch(&edge).await;
     match asked.live {
@@ -167,6 +177,9 @@ async fn long_poll(edge: &Edge, mut opened: Opened, asked: Read, begin: u64) -> 
     let mut page = opened.view.page(edge, begin, PAGE_BYTES).await.map_err(|error| opened.lost(error))?;
     if page.events.is_empty() && !page.at_end {
         opened.wait(edge, &mut watch, begin, edge.limits.long_poll).await;
+        if let Some(over) = opened.over {
+            return Err(Refusal::from(over).into());
+        }
         page = opened.view.page(edge, begin, PAGE_BYTES).await.map_err(|error| opened.lost(error))?;
     }
     let mut headers = HeaderMap::new();

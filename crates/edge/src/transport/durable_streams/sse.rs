@@ -8,6 +8,7 @@ use super::read::Opened;
 use super::view::Page;
 use super::{SSE_ENCODING, cursor};
 use crate::Edge;
+use crate::refusal::Refusal;
 use crate::transport::events::HEARTBEAT;
 use axum::body::Body;
 use axum::response::Response;
@@ -73,6 +74,9 @@ impl Reader {
         let is_first = self.given_cursor.is_none();
         let rest = self.until.saturating_sub(self.edge.clock.monotonic());
         if !self.behind && !self.opened.wait(&self.edge, &mut self.watch, self.next, HEARTBEAT.min(rest)).await {
+            if let Some(over) = self.opened.over {
+                return Some((Ok(crate::transport::events::refused(&Refusal::from(over).0)), None));
+            }
             let over = self.edge.closing.is_cancelled() || self.edge.clock.monotonic() >= self.until;
             return (!over).then(|| (Ok(Bytes::from_static(b":\n\n")), Some(self)));
         }

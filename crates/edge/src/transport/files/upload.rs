@@ -3,6 +3,7 @@
 use super::super::openai::Fault;
 use super::view;
 use crate::Edge;
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
@@ -45,6 +46,7 @@ const EXPIRY_S: std::ops::RangeInclusive<u64> = 3_600..=2_592_000;
 
 pub(in crate::transport) async fn upload(
     State(edge): State<Arc<Edge>>,
+    caller: Caller,
     request: Request,
 ) -> Result<Json<FileView>, Fault> {
     if edge.draining.is_cancelled() {
@@ -60,7 +62,7 @@ pub(in crate::transport) async fn upload(
     }
     // A task of its own: whoever hangs up drops this call, and what came of the file must be taken back.
     let taking = edge.clone();
-    let taken = edge.tracker.spawn(async move { take(&taking, body, boundary).await });
+    let taken = edge.tracker.spawn(async move { take(&taking, caller.tenant, body, boundary).await });
     let taken = taken.await.map_err(|_| Refusal::new(Code::Internal, "the upload broke off"))?;
     Ok(Json(taken?))
 }
@@ -105,13 +107,13 @@ struct Form {
 }
 
 /// Reads the form to its end, and makes a file of it; or takes all of it back.
-async fn take(edge: &Arc<Edge>, body: Body, boundary: String) -> Result<FileView, Refusal> {
+async fn take(edge: &Arc<Edge>, tenant: TenantId, body: Body, boundary: String) -> Result<FileView, Refusal> {
     let constraints = Constraints::new()
         .size_limit(SizeLimit::new().whole_stream(edge.files.bounds().file_bytes.saturating_add(FORM_BYTES)));
     let mut multipart = Multipart::with_constraints(body.into_data_stream(), boundary, constraints);
     let mut form = Form::default();
     let read = tokio::select! {
-        read = read(edge, &mut multipart, &mut form) => read,
+        read = read(edge, tenant, &mut multipart, &mut form) => read,
         () = edge.clock.sleep(LONGEST) => Err(invalid("the upload took more than an hour")),
         () = edge.closing.cancelled() => Err(Refusal::shutting_down()),
     };
@@ -131,12 +133,17 @@ async fn take(edge: &Arc<Edge>, body: Body, boundary: String) -> Result<FileView
     }
 }
 
-async fn read(edge: &Arc<Edge>, multipart: &mut Multipart<'_>, form: &mut Form) -> Result<(), Refusal> {
+async fn read(
+    edge: &Arc<Edge>,
+    tenant: TenantId,
+    multipart: &mut Multipart<'_>,
+    form: &mut Form,
+) -> Result<(), Refusal> {
     for _ in 0..MAX_FIELDS {
         let Some(field) = in_time(edge, multipart.next_field()).await? else { return Ok(()) };
         match field.name().unwrap_or_default() {
             "file" if form.file.is_some() => return Err(invalid("the form has two files; upload them one by one")),
-            "file" => read_file(edge, field, form).await?,
+            "file" => read_file(edge, tenant, field, form).await?,
             "purpose" => form.purpose = Some(text(edge, field).await?),
             "expires_after[anchor]" => form.anchor = Some(text(edge, field).await?),
             "expires_after[seconds]" => form.seconds = Some(text(edge, field).await?),
@@ -172,7 +179,7 @@ async fn text(edge: &Edge, mut field: Field<'_>) -> Result<String, Refusal> {
     String::from_utf8(whole).map_err(|_| invalid("a field of the form is no UTF-8"))
 }
 
-async fn read_file(edge: &Arc<Edge>, mut field: Field<'_>, form: &mut Form) -> Result<(), Refusal> {
+async fn read_file(edge: &Arc<Edge>, tenant: TenantId, mut field: Field<'_>, form: &mut Form) -> Result<(), Refusal> {
     let filename = field.file_name().unwrap_or("upload").to_owned();
     let fits = (1..=MAX_FILENAME_BYTES).contains(&filename.len());
     if !fits || filename.chars().any(char::is_control) {
@@ -180,7 +187,7 @@ async fn read_file(edge: &Arc<Edge>, mut field: Field<'_>, form: &mut Form) -> R
     }
     let media = field.content_type().map(|media| media.essence_str().to_owned()).unwrap_or_default();
     let upload = tokio::select! {
-        upload = edge.files.upload(TenantId::DEFAULT) => upload?,
+        upload = edge.files.upload(tenant) => upload?,
         () = edge.clock.sleep(PATIENCE) => {
             let message = "too many uploads are under way; try again in a moment";
             return Err(Refusal::new(Code::Unavailable, message).retry_after(PATIENCE));

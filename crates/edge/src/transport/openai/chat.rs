@@ -7,6 +7,7 @@ use super::leave::StopOnLeave;
 use crate::Edge;
 use crate::admission::Chat;
 use crate::follow::{Follower, Resume};
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use crate::submit::{Accepted, submit_chat};
 use crate::transport::body;
@@ -16,7 +17,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::TenantId;
 use tidewire_proto::{Code, Submission};
 
 /// How many answers one request may ask for: each is a task of its own.
@@ -25,14 +25,14 @@ const MAX_CHOICES: u32 = 16;
 /// `continue` keeps the task running when its caller leaves; it can be followed by its id.
 const ON_DISCONNECT: HeaderName = HeaderName::from_static("tidewire-on-disconnect");
 
-pub(crate) async fn chat(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Fault> {
+pub(crate) async fn chat(State(edge): State<Arc<Edge>>, caller: Caller, request: Request) -> Result<Response, Fault> {
     let (head, body) = request.into_parts();
     let bytes = body::read(&edge, body).await?;
     let chat = Chat::read(&bytes).map_err(|error| body::refused(&bytes, &error))?;
     let (streams, include_usage) = (chat.streams()?, chat.includes_usage()?);
     let asked = chat.choices(MAX_CHOICES)?;
     let stays = goes_on_without_caller(&head.headers)?;
-    let accepted = submitted(&edge, &bytes, &chat, asked, stays).await?;
+    let accepted = submitted(&edge, &caller, &bytes, &chat, asked, stays).await?;
     let to_stop = if stays { Vec::new() } else { accepted.iter().map(Accepted::at).collect() };
     let leave = StopOnLeave::new(edge.clone(), to_stop);
     let mut followers = Vec::with_capacity(accepted.len());
@@ -43,7 +43,7 @@ pub(crate) async fn chat(State(edge): State<Arc<Edge>>, request: Request) -> Res
     if streams {
         let choices = Choices::new(&accepted, followers, leave, include_usage);
         let none = || Refusal::new(Code::Internal, "no answer was asked for");
-        choices::streamed(edge, choices.ok_or_else(none)?).await
+        choices::streamed(edge, &caller, choices.ok_or_else(none)?).await
     } else {
         collect::whole(&accepted, followers, leave).await
     }
@@ -52,6 +52,7 @@ pub(crate) async fn chat(State(edge): State<Arc<Edge>>, request: Request) -> Res
 /// Takes one task for each answer that is wanted. Where one of them is refused, those before it stop.
 async fn submitted(
     edge: &Arc<Edge>,
+    caller: &Caller,
     input: &Bytes,
     chat: &Chat<'_>,
     asked: u32,
@@ -66,7 +67,7 @@ async fn submitted(
             priority: Some("interactive".to_owned()),
             ..Submission::default()
         };
-        match submit_chat(edge, TenantId::DEFAULT, submission, input.clone(), chat).await {
+        match submit_chat(edge, caller, submission, input.clone(), chat).await {
             Ok(one) => accepted.push(one),
             Err(refusal) => {
                 drop(StopOnLeave::new(edge.clone(), accepted.iter().map(Accepted::at).collect()));

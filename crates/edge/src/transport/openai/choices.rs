@@ -6,6 +6,7 @@ use super::head::Head;
 use super::leave::StopOnLeave;
 use crate::Edge;
 use crate::follow::{Batch, Follower};
+use crate::identity::Caller;
 use crate::submit::Accepted;
 use crate::transport::events::{HEARTBEAT, Waits, Written, sse};
 use axum::body::Body;
@@ -66,7 +67,7 @@ impl Choices {
 
 /// The answers as SSE. The head waits for the first word of the first answer, so that it can tell who answers, and so
 /// that what fails before is an error with a status; but never longer than a heartbeat.
-pub(super) async fn streamed(edge: Arc<Edge>, choices: Choices) -> Result<Response, Fault> {
+pub(super) async fn streamed(edge: Arc<Edge>, caller: &Caller, choices: Choices) -> Result<Response, Fault> {
     let Choices { mut lines, mut head, leave } = choices;
     let mut opening = Written { bytes: Bytes::new(), more: true };
     let mut over = false;
@@ -94,7 +95,7 @@ pub(super) async fn streamed(edge: Arc<Edge>, choices: Choices) -> Result<Respon
     let mut bodies = Vec::with_capacity(lines.len());
     for (index, line) in lines.into_iter().enumerate() {
         if index > 0 || goes_on {
-            bodies.push(body(edge.clone(), line).boxed());
+            bodies.push(body(edge.clone(), caller, line).boxed());
         }
     }
     let rest = match bodies.len() {
@@ -108,9 +109,13 @@ pub(super) async fn streamed(edge: Arc<Edge>, choices: Choices) -> Result<Respon
     Ok((headers, Body::from_stream(opening.chain(rest))).into_response())
 }
 
-fn body(edge: Arc<Edge>, line: Line) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send {
+fn body(
+    edge: Arc<Edge>,
+    caller: &Caller,
+    line: Line,
+) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send + use<> {
     let Line { task, follower, mut chunks, leave } = line;
-    sse(edge, follower, Waits::untold(), move |batch| match batch {
+    sse(edge, caller, follower, Waits::untold(), move |batch| match batch {
         Ok(batch) => {
             if batch.over {
                 leave.lock().unwrap_or_else(PoisonError::into_inner).stay(task);

@@ -3,7 +3,7 @@
 use crate::refusal::Refusal;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use tidewire_core::{Ending, Outcome};
 use tidewire_proto::{Code, WireError};
 
@@ -42,12 +42,7 @@ pub(super) fn error_object(error: &WireError) -> serde_json::Value {
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let Self { refusal, headers } = self;
-        let retry_after = refusal.retry_after_header();
-        let mut response = (refusal.status(), headers, Json(error_object(&refusal.0))).into_response();
-        if let Some(value) = retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, value);
-        }
-        response
+        (refusal.status(), headers, refusal.headers(), Json(error_object(&refusal.0))).into_response()
     }
 }
 

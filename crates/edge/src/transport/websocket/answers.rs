@@ -2,10 +2,11 @@
 
 use crate::Edge;
 use crate::follow::{Follower, Resume};
+use crate::identity::{Caller, Scope};
 use crate::refusal::Refusal;
 use crate::transport::events::window;
 use std::borrow::Cow;
-use tidewire_core::{LogId, LogRef, OnDisconnect, TaskRef, TenantId};
+use tidewire_core::{LogId, LogRef, OnDisconnect, TaskRef};
 use tidewire_proto::{ClientFrame, Code, ServerFrame, Submission};
 
 /// A frame's answer, and what it changes at the connection.
@@ -28,18 +29,18 @@ impl Answer {
 }
 
 /// Does what a frame asks for.
-pub(super) async fn answer(edge: &Edge, frame: ClientFrame) -> Answer {
+pub(super) async fn answer(edge: &Edge, caller: &Caller, frame: ClientFrame) -> Answer {
     let (reference, answered) = match frame {
         ClientFrame::Submit { reference, task, follow, window_ms } => {
             let follow = follow.unwrap_or(true);
-            (reference.clone(), submit(edge, reference, *task, follow, window_ms).await)
+            (reference.clone(), submit(edge, caller, reference, *task, follow, window_ms).await)
         }
         ClientFrame::Follow { reference, log, after, epoch, window_ms } => {
             let resume = Resume { after, epoch };
-            (reference.clone(), follow(edge, reference, &log, resume, window_ms).await)
+            (reference.clone(), follow(edge, caller, reference, &log, resume, window_ms).await)
         }
-        ClientFrame::Unfollow { reference, log } => (reference.clone(), unfollow(reference, log)),
-        ClientFrame::Stop { reference, task } => (reference.clone(), stop(edge, reference, task).await),
+        ClientFrame::Unfollow { reference, log } => (reference.clone(), unfollow(caller, reference, log)),
+        ClientFrame::Stop { reference, task } => (reference.clone(), stop(edge, caller, reference, task).await),
         ClientFrame::Ping { reference } => {
             return Answer::plain(ServerFrame::Pong { reference: reference.map(Cow::Owned) });
         }
@@ -49,13 +50,15 @@ pub(super) async fn answer(edge: &Edge, frame: ClientFrame) -> Answer {
 
 async fn submit(
     edge: &Edge,
+    caller: &Caller,
     reference: Option<String>,
     submission: Submission,
     follow: bool,
     window_ms: Option<u64>,
 ) -> Result<Answer, Refusal> {
+    caller.require(Scope::TasksWrite)?;
     let window = window(window_ms)?;
-    let accepted = crate::submit::submit(edge, TenantId::DEFAULT, submission).await?;
+    let accepted = crate::submit::submit(edge, caller, submission).await?;
     let at = accepted.at();
     let follower = if follow {
         // The ack stands, whatever becomes of the cursor: the client can follow again.
@@ -72,21 +75,23 @@ async fn submit(
     })
 }
 
-fn parse_log(log: &str) -> Result<LogRef, Refusal> {
+fn parse_log(caller: &Caller, log: &str) -> Result<LogRef, Refusal> {
     let log: LogId = log.parse().map_err(|_| {
         Refusal::new(Code::UnknownLog, format!("there is no log `{log}`: it never was, or it has expired"))
     })?;
-    Ok(LogRef { tenant: TenantId::DEFAULT, log })
+    Ok(LogRef { tenant: caller.tenant, log })
 }
 
 async fn follow(
     edge: &Edge,
+    caller: &Caller,
     reference: Option<String>,
     log: &str,
     resume: Resume,
     window_ms: Option<u64>,
 ) -> Result<Answer, Refusal> {
-    let follower = Follower::open(edge, parse_log(log)?, resume, window(window_ms)?).await?;
+    caller.require(Scope::TasksRead)?;
+    let follower = Follower::open(edge, parse_log(caller, log)?, resume, window(window_ms)?).await?;
     let frame = ServerFrame::Following {
         reference: reference.map(Cow::Owned),
         log: log.to_owned(),
@@ -96,14 +101,15 @@ async fn follow(
     Ok(Answer { frame, follow: Some(follower), unfollow: None, stop_with: None })
 }
 
-fn unfollow(reference: Option<String>, log: String) -> Result<Answer, Refusal> {
-    let at = parse_log(&log)?;
+fn unfollow(caller: &Caller, reference: Option<String>, log: String) -> Result<Answer, Refusal> {
+    let at = parse_log(caller, &log)?;
     let frame = ServerFrame::Unfollowed { reference: reference.map(Cow::Owned), log, reason: "asked".to_owned() };
     Ok(Answer { frame, follow: None, unfollow: Some(at), stop_with: None })
 }
 
-async fn stop(edge: &Edge, reference: Option<String>, task: String) -> Result<Answer, Refusal> {
-    let at = super::super::tasks::parse_id(&task)?;
+async fn stop(edge: &Edge, caller: &Caller, reference: Option<String>, task: String) -> Result<Answer, Refusal> {
+    caller.require(Scope::TasksStop)?;
+    let at = super::super::tasks::parse_id(caller, &task)?;
     let stopped = crate::stop::stop(edge, at).await?;
     Ok(Answer::plain(ServerFrame::Stopped {
         reference: reference.map(Cow::Owned),

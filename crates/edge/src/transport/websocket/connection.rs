@@ -5,6 +5,7 @@ use super::cursors::{Cursors, Ready};
 use super::standings::{self, Standings};
 use crate::Edge;
 use crate::follow::merged;
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use crate::stop::stop_after_disconnect;
 use crate::transport::body::too_large;
@@ -37,6 +38,7 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 pub(super) struct Connection {
     edge: Arc<Edge>,
+    caller: Caller,
     sink: SplitSink<Socket, Message>,
     source: SplitStream<Socket>,
     cursors: Cursors,
@@ -61,11 +63,12 @@ enum End {
 }
 
 impl Connection {
-    pub(super) fn new(edge: Arc<Edge>, socket: Socket) -> Self {
+    pub(super) fn new(edge: Arc<Edge>, caller: Caller, socket: Socket) -> Self {
         let (sink, source) = socket.split();
         let heard = edge.clock.monotonic();
         Self {
             edge,
+            caller,
             sink,
             source,
             cursors: Cursors::default(),
@@ -104,6 +107,7 @@ impl Connection {
     async fn run(&mut self) -> End {
         let edge = self.edge.clone();
         let mut heartbeat = edge.clock.sleep(HEARTBEAT);
+        let mut end = self.caller.end(&*edge.clock);
         loop {
             if let Err(end) = self.write_outbox().await {
                 return end;
@@ -134,6 +138,7 @@ impl Connection {
                     self.outbox.push_back(Message::ping(""));
                     heartbeat = edge.clock.sleep(HEARTBEAT);
                 }
+                over = end.wait() => return End::Because(over.close_code(), over.code().as_str()),
                 () = edge.closing.cancelled() => return End::Because(close::SHUTTING_DOWN, "the server is shutting down"),
             }
         }
@@ -183,8 +188,8 @@ impl Connection {
         match ClientFrame::parse(text) {
             Ok(frame) => match self.admit(&frame) {
                 Ok(()) => {
-                    let edge = self.edge.clone();
-                    self.asked.push(Box::pin(async move { answer(&edge, frame).await }));
+                    let (edge, caller) = (self.edge.clone(), self.edge.identity.renewed(&self.caller));
+                    self.asked.push(Box::pin(async move { answer(&edge, &caller, frame).await }));
                 }
                 Err((reference, refusal)) => self.take(Answer::refused(reference, refusal)),
             },
@@ -201,9 +206,8 @@ impl Connection {
                 (reference, follow.unwrap_or(true), task.on_disconnect.as_deref() == Some("stop"))
             }
             ClientFrame::Follow { reference, log, .. } => {
-                let known = log
-                    .parse()
-                    .is_ok_and(|log| self.cursors.follows(LogRef { tenant: tidewire_core::TenantId::DEFAULT, log }));
+                let known =
+                    log.parse().is_ok_and(|log| self.cursors.follows(LogRef { tenant: self.caller.tenant, log }));
                 (reference, !known, false)
             }
             _ => return Ok(()),
