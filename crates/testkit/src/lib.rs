@@ -1,5 +1,6 @@
 //! What every engine must pass: one conformance suite per port, a clock that a test turns by hand, a network
-//! that breaks on demand ([`proxy`]), and disks that lose power ([`disk`]).
+//! that breaks on demand ([`proxy`]), disks that lose power ([`disk`]), and a model server that says what a test wants
+//! and tells what it saw ([`upstream`]).
 //!
 //! An engine's test says how to open the engine with a [`Harness`], then runs each suite in one line:
 //!
@@ -40,5 +41,6 @@ pub mod model;
 pub mod proxy;
 pub mod random;
 pub mod task_store;
+pub mod upstream;
 
 pub use suite::{Failure, Harness};

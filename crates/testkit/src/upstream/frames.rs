@@ -1,0 +1,205 @@
+//! The bytes of an answer, made once for all calls that get the same one.
+
+use super::request::Asked;
+use super::script::{Reported, Script, text, token};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// When all of this server's answers were made.
+const CREATED: u64 = 1_700_000_000;
+
+/// What makes one answer differ from another of the same script.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    model: String,
+    stream: bool,
+    include_usage: bool,
+    choices: u32,
+    /// The first token, where an answer is gone on with.
+    from: u32,
+    to: u32,
+}
+
+impl Key {
+    pub(super) fn new(script: &Script, asked: &Asked<'_>) -> Self {
+        let from = asked.begun().filter(|_| script.continues).map_or(0, |begun| tokens_in(script, &begun));
+        Self {
+            model: asked.model.clone().into_owned(),
+            stream: asked.stream(),
+            include_usage: asked.include_usage(),
+            choices: asked.choices(),
+            from,
+            to: from.saturating_add(asked.max_tokens()).min(script.tokens),
+        }
+    }
+
+    /// How many tokens a whole answer has, over all its choices.
+    fn tokens(&self) -> u32 {
+        (self.to - self.from) * self.choices
+    }
+}
+
+/// How many whole tokens of the script this is the beginning of; 0 where it is none.
+fn tokens_in(script: &Script, begun: &str) -> u32 {
+    let mut left = begun;
+    for number in 0..script.tokens {
+        if left.is_empty() {
+            return number;
+        }
+        let word = token(number);
+        match left.strip_prefix(word.as_str()) {
+            Some(rest) => left = rest,
+            // Some servers take the space at the end away.
+            None if left == word.trim_end() => return number + 1,
+            None => return 0,
+        }
+    }
+    if left.is_empty() { script.tokens } else { 0 }
+}
+
+/// An answer. A stream's frames are whole HTTP chunks.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The head, and in a stream the frame that says who speaks.
+    pub(super) opening: Bytes,
+    /// A stream's tokens; empty in a document.
+    pub(super) tokens: Vec<Bytes>,
+    /// What ends it: the reason, the usage, the end of the body. In a document all of its body.
+    pub(super) ending: Bytes,
+    /// The whole of it, for a script without pauses and faults.
+    pub(super) whole: Bytes,
+    /// How many tokens it has.
+    pub(super) count: u32,
+}
+
+impl Answer {
+    pub(super) fn make(script: &Script, key: &Key) -> Self {
+        let (opening, tokens, ending) = if key.stream { stream(script, key) } else { document(script, key) };
+        let whole = [&opening[..], &tokens.concat(), &ending].concat().into();
+        Self { opening, tokens, ending, whole, count: key.tokens() }
+    }
+}
+
+fn stream(script: &Script, key: &Key) -> (Bytes, Vec<Bytes>, Bytes) {
+    let mut opening = head(script, 200, "text/event-stream; charset=utf-8", None).into_bytes();
+    for choice in 0..key.choices {
+        let delta = json!({"role": "assistant", "content": ""});
+        opening.extend_from_slice(&event(&chunk(key, choice, &delta, None)));
+    }
+    let one = |number, choice| event(&chunk(key, choice, &json!({"content": token(number)}), None));
+    let tokens = (key.from..key.to).flat_map(|number| (0..key.choices).map(move |choice| one(number, choice)));
+    let tokens = tokens.map(Bytes::from).collect();
+    let reason = if key.to < script.tokens { "length" } else { "stop" };
+    let mut ending = Vec::new();
+    for choice in 0..key.choices {
+        ending.extend_from_slice(&event(&chunk(key, choice, &json!({}), Some(reason))));
+    }
+    if let Some(usage) = usage(script, key).filter(|_| key.include_usage) {
+        let mut last = chunk(key, 0, &json!({}), None);
+        last["choices"] = json!([]);
+        last["usage"] = usage;
+        ending.extend_from_slice(&event(&last));
+    }
+    ending.extend_from_slice(&end());
+    (opening.into(), tokens, ending.into())
+}
+
+fn document(script: &Script, key: &Key) -> (Bytes, Vec<Bytes>, Bytes) {
+    let reason = if key.to < script.tokens { "length" } else { "stop" };
+    let message = json!({"role": "assistant", "content": text(key.from, key.to), "refusal": null});
+    let choice = |index| json!({"index": index, "message": message, "logprobs": null, "finish_reason": reason});
+    let mut body = json!({
+        "id": "chatcmpl-scripted", "object": "chat.completion", "created": CREATED, "model": key.model,
+        "choices": (0..key.choices).map(choice).collect::<Vec<_>>(),
+    });
+    if let Some(usage) = usage(script, key) {
+        body["usage"] = usage;
+    }
+    let body = body.to_string();
+    let head = head(script, 200, "application/json", Some(body.len()));
+    (head.into(), Vec::new(), body.into())
+}
+
+fn usage(script: &Script, key: &Key) -> Option<Value> {
+    let (input, output) = match script.usage {
+        Reported::Truth => (script.input_tokens, u64::from(key.tokens())),
+        Reported::Nothing => return None,
+        Reported::Wrong { input, output } => (input, output),
+    };
+    Some(json!({
+        "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output,
+        "prompt_tokens_details": {"cached_tokens": script.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": script.reasoning_tokens},
+    }))
+}
+
+/// A streamed chunk in OpenAI's form.
+fn chunk(key: &Key, choice: u32, delta: &Value, reason: Option<&str>) -> Value {
+    json!({
+        "id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": CREATED, "model": key.model,
+        "choices": [{"index": choice, "delta": delta, "logprobs": null, "finish_reason": reason}],
+    })
+}
+
+/// One server-sent event as one HTTP chunk.
+fn event(data: &Value) -> Vec<u8> {
+    http_chunk(&format!("data: {data}\n\n"))
+}
+
+fn http_chunk(text: &str) -> Vec<u8> {
+    format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
+}
+
+/// The end of a stream that ends in order.
+pub(super) fn end() -> Vec<u8> {
+    [&http_chunk("data: [DONE]\n\n")[..], b"0\r\n\r\n"].concat()
+}
+
+/// A chunk that is no JSON.
+pub(super) fn malformed() -> Vec<u8> {
+    http_chunk("data: {\"choices\":[{\"delta\":{\"cont\n\n")
+}
+
+/// The body of an error in the middle of an answer.
+pub(super) fn error_body() -> Value {
+    let message = "The scripted upstream broke.";
+    json!({"error": {"message": message, "type": "server_error", "param": null, "code": "server_error"}})
+}
+
+/// An error in the place of a chunk, and the end.
+pub(super) fn error_event() -> Vec<u8> {
+    [&event(&error_body())[..], b"0\r\n\r\n"].concat()
+}
+
+/// An answer that is one document.
+pub(super) fn whole(script: &Script, status: u16, more_headers: &str, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
+    let mut head = head(script, status, "application/json", Some(body.len()));
+    head.insert_str(head.len() - 2, more_headers);
+    [head.as_bytes(), body.as_bytes()].concat()
+}
+
+fn head(script: &Script, status: u16, content_type: &str, length: Option<usize>) -> String {
+    let mut head = format!("HTTP/1.1 {status} {}\r\ncontent-type: {content_type}\r\n", reason(status));
+    // Writing to a string can't fail.
+    let _ = match length {
+        Some(length) => write!(head, "content-length: {length}\r\n"),
+        None => write!(head, "transfer-encoding: chunked\r\n"),
+    };
+    for (name, value) in &script.headers {
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    head + "\r\n"
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        404 => "Not Found",
+        429 => "Too Many Requests",
+        503 => "Service Unavailable",
+        _ => "As Scripted",
+    }
+}
