@@ -2,6 +2,8 @@
 
 mod deployments;
 mod engines;
+#[cfg_attr(not(test), expect(dead_code, reason = "deployments take their prices from it next"))]
+mod prices;
 pub(crate) mod store;
 
 pub(crate) use deployments::{Deployments, listed_models, models_of, upstreams_for};

@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("requantise", &[]),
     ("extract", &[]),
+    ("tokens", &["core"]),
     ("testkit", &["core"]),
     ("engines", &["core"]),
     ("backends", &["core", "requantise"]),
@@ -20,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bench", &["client", "proto"]),
     // Development only, as the server: it puts all of it together.
     ("simulation", &["backends", "client", "core", "edge", "engines", "proto", "worker"]),
-    ("server", &["backends", "bench", "client", "core", "edge", "engines", "extract", "proto", "worker"]),
+    ("server", &["backends", "bench", "client", "core", "edge", "engines", "extract", "proto", "tokens", "worker"]),
 ];
 
 fn crates() -> PathBuf {

@@ -1,0 +1,97 @@
+//! What models cost and how much they read, where nothing else is configured: the table of genai-prices, which is
+//! compiled in. Nothing is fetched.
+
+use genai_prices::{Calculator, PriceRequest, Usage, UsageKey};
+use std::time::{Duration, UNIX_EPOCH};
+use tidewire_core::{Money, Price, Timestamp};
+
+/// Tokens that a price is asked for: few enough that no dearer tier for long prompts applies.
+const ASKED_TOKENS: f64 = 1000.0;
+
+/// From a price for those to one for a million.
+const ASKED_TO_PRICED: f64 = 1000.0;
+
+/// Who serves a model: what prices go by, beside its name.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Provider<'a> {
+    /// Its name in the table, such as `openai`, `anthropic`, `google`, `azure`.
+    pub(crate) id: Option<&'a str>,
+    /// Its base URL, where its name is not known.
+    pub(crate) url: Option<&'a str>,
+}
+
+/// What is known of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// What its tokens cost.
+    pub(crate) price: Price,
+    /// How many fit its context.
+    pub(crate) context_tokens: Option<u64>,
+}
+
+/// What the table has of a provider's model, with the prices of that moment. The first call takes tens of milliseconds.
+pub(crate) fn known(provider: Provider<'_>, model: &str, at: Timestamp) -> Option<Known> {
+    let table = Calculator::bundled();
+    let cost = |input: f64, cached: f64, output: f64| {
+        let usage = Usage::from([
+            (UsageKey::INPUT_TOKENS, input),
+            (UsageKey::from("cache_read_tokens"), cached),
+            (UsageKey::OUTPUT_TOKENS, output),
+        ]);
+        let moment = UNIX_EPOCH + Duration::from_micros(at.as_micros());
+        let mut request = PriceRequest::new(model, &usage).with_timestamp(moment);
+        if let Some(id) = provider.id {
+            request = request.with_provider_id(id);
+        }
+        if let Some(url) = provider.url {
+            request = request.with_provider_api_url(url);
+        }
+        table.calculate(&request).ok()
+    };
+    let read = cost(ASKED_TOKENS, 0.0, 0.0)?;
+    let price = Price {
+        input: Money::from_dollars(read.total_price * ASKED_TO_PRICED),
+        cached_input: Money::from_dollars(cost(ASKED_TOKENS, ASKED_TOKENS, 0.0)?.total_price * ASKED_TO_PRICED),
+        output: Money::from_dollars(cost(0.0, 0.0, ASKED_TOKENS)?.total_price * ASKED_TO_PRICED),
+    };
+    let owner = table.providers().find(|owner| owner.id() == read.provider_id);
+    let found = owner.and_then(|owner| owner.models().find(|found| found.id() == read.model_id));
+    Some(Known { price, context_tokens: found.and_then(|found| found.context_window()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-01.
+    const NOW: Timestamp = Timestamp::from_millis(1_793_491_200_000);
+
+    fn openai(model: &str) -> Option<Known> {
+        known(Provider { id: Some("openai"), url: None }, model, NOW)
+    }
+
+    #[test]
+    fn a_known_model_has_its_published_price_and_context() {
+        let known = openai("gpt-4o-mini").unwrap();
+        let price = Price {
+            input: Money::from_dollars(0.15),
+            cached_input: Money::from_dollars(0.075),
+            output: Money::from_dollars(0.6),
+        };
+        assert_eq!(known, Known { price, context_tokens: Some(128_000) });
+    }
+
+    #[test]
+    fn a_model_is_found_by_its_providers_address() {
+        let by_url = Provider { id: None, url: Some("https://api.openai.com/v1") };
+        assert_eq!(known(by_url, "gpt-4o-mini", NOW), openai("gpt-4o-mini"));
+        assert!(known(Provider { id: Some("anthropic"), url: None }, "claude-sonnet-4-5", NOW).is_some());
+    }
+
+    #[test]
+    fn nobody_knows_the_price_of_a_private_model() {
+        assert_eq!(openai("acme-7b"), None);
+        // The name alone does not make it OpenAI's: a server on this machine costs nobody anything.
+        assert_eq!(known(Provider { id: None, url: Some("http://127.0.0.1:11434/v1") }, "gpt-4o", NOW), None);
+    }
+}
