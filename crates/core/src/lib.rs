@@ -10,6 +10,7 @@ pub mod family;
 pub mod files;
 pub mod forecast;
 pub mod id;
+pub mod ledger;
 pub mod money;
 pub mod payer;
 pub mod port;

@@ -10,11 +10,8 @@ use crate::memory::room::Room;
 use crate::memory::tasks::Tasks;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tidewire_core::port::{
-    Amounts, Balance, Clock, Ledger, Left, Reservation, ReserveError, Settlement, Totals, Unavailable, UsageQuery,
-    UsageRow,
-};
-use tidewire_core::{LogRef, TaskRef, TenantId, Timestamp};
+use tidewire_core::port::Clock;
+use tidewire_core::{LogRef, Timestamp};
 
 mod bus;
 mod directory;
@@ -92,41 +89,6 @@ impl Engine {
     /// Bytes that they may take.
     pub fn bound_bytes(&self) -> usize {
         self.room.bound()
-    }
-}
-
-#[async_trait::async_trait]
-impl Ledger for Engine {
-    async fn settle(&self, settlement: Settlement) -> Result<bool, Unavailable> {
-        Ok(lock(&self.accounts).settle(settlement.task, settlement.usage))
-    }
-
-    async fn totals(&self, tenant: TenantId) -> Result<Totals, Unavailable> {
-        Ok(lock(&self.accounts).totals(tenant))
-    }
-
-    async fn reserve(&self, _: Reservation) -> Result<Left, ReserveError> {
-        Ok(Left::default())
-    }
-
-    async fn secure(&self, _: TaskRef) -> Result<(), Unavailable> {
-        Ok(())
-    }
-
-    async fn top_up(&self, _: TaskRef, _: Amounts, _: Timestamp) -> Result<(), ReserveError> {
-        Ok(())
-    }
-
-    async fn give_back(&self, _: TaskRef) -> Result<bool, Unavailable> {
-        Ok(false)
-    }
-
-    async fn usage(&self, _: UsageQuery) -> Result<Vec<UsageRow>, Unavailable> {
-        Ok(Vec::new())
-    }
-
-    fn balance(&self) -> Balance {
-        Balance::default()
     }
 }
 

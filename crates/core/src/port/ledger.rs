@@ -20,28 +20,41 @@ use std::time::Duration;
 ///   and after any crash. Overage is what was used beyond a reservation.
 /// - **No overspending.** However many callers reserve at once, what is outstanding and spent of an account passes none of
 ///   its limits; only what one task uses beyond its reservation can.
-/// - **Nothing leaks.** What was reserved for a transient task is settled as an estimate when the engine opens again;
-///   what was reserved for a task that never came to be is released.
+/// - **Nobody starves.** A reservation that is refused takes nothing, so a small one finds the room that a large one did
+///   not have.
+/// - **Nothing leaks.** What was reserved for a transient task is settled as an estimate when the engine opens again
+///   after its process; what was reserved for a task that never came to be is released.
+///
+/// What was held and not used goes back into a bucket within a minute of having been taken out; later it has flowed
+/// back by itself. What was used beyond is taken out whenever that turns out, also of an empty bucket. Money is spent on
+/// the day of the settlement. An account that stands as a fresh one does is forgotten: full buckets, nothing spent this
+/// month, nothing held. How many there may be is [`Bounds`](crate::ledger::Bounds); a task beyond it is `Unavailable`.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Holds amounts for a task, if all of the accounts have room for all of them; else none of them. A task has one
     /// reservation: asked for again, the first one's answer stands.
     ///
-    /// The decision is made at once. What was decided is written before anything that this engine is asked for later;
-    /// [`Ledger::secure`] waits for it.
+    /// The decision is made at once, in memory. What was decided is written before anything that this engine is asked
+    /// for later; [`Ledger::secure`] waits for it. An account is named once.
     async fn reserve(&self, reservation: Reservation) -> Result<Left, ReserveError>;
 
-    /// Waits until the task's reservation survives the end of the process. Nothing may be spent before.
+    /// Waits until the task's reservation survives the end of the process. Nothing may be spent before. `Unavailable`
+    /// also where the task has none: then the caller gives back what it reserved, and refuses the task.
+    ///
+    /// That of a durable task survives as its task does, and need not be waited for: it is committed with the task at
+    /// the latest. That of a transient one survives `kill -9`; a loss of power may take back the last second.
     async fn secure(&self, task: TaskRef) -> Result<(), Unavailable>;
 
     /// Holds more for a task that runs; nothing where it has no reservation. Refused as a reservation is.
     async fn top_up(&self, task: TaskRef, more: Amounts, at: Timestamp) -> Result<(), ReserveError>;
 
     /// Settles a task: what it used is spent, and the rest of what was held is free again. `true` where this was the
-    /// first time.
+    /// first time. A task that held nothing counts in the totals and in a row of usage that names no payer and no route,
+    /// and not in the balance.
     async fn settle(&self, settlement: Settlement) -> Result<bool, Unavailable>;
 
-    /// Gives back what was held for a task that never came to be. `true` where there was something.
+    /// Gives back what was held for a task that never came to be. `true` where there was something. Where that can't be
+    /// written now, it is later.
     async fn give_back(&self, task: TaskRef) -> Result<bool, Unavailable>;
 
     /// What a tenant has used since the ledger began.
@@ -70,6 +83,34 @@ pub struct Amounts {
 }
 
 impl Amounts {
+    /// What one task used, as far as it is limited.
+    pub fn of(usage: &Usage) -> Self {
+        let Usage { input_tokens, output_tokens, cost, .. } = *usage;
+        Self { requests: 1, input_tokens, output_tokens, cost }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cost: self.cost.plus(other.cost),
+        }
+    }
+
+    /// What is left of each; nothing where the other one is more.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(other.requests),
+            input_tokens: self.input_tokens.saturating_sub(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(other.output_tokens),
+            cost: self.cost.minus(other.cost),
+        }
+    }
+
     /// serde's `skip_serializing_if`.
     pub(crate) fn is_nothing(&self) -> bool {
         *self == Self::default()
@@ -222,6 +263,19 @@ pub struct Totals {
     pub usage: Usage,
 }
 
+impl Totals {
+    /// Those of one settlement.
+    pub fn of(usage: Usage) -> Self {
+        Self { tasks: 1, usage }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { tasks: self.tasks + other.tasks, usage: self.usage.plus(other.usage) }
+    }
+}
+
 /// Which usage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageQuery {
@@ -231,6 +285,13 @@ pub struct UsageQuery {
     pub from_day: u32,
     /// Up to this day, it included.
     pub to_day: u32,
+}
+
+impl UsageQuery {
+    /// Whether it asks for what this tenant used on this day.
+    pub fn asks_for(&self, day: u32, tenant: TenantId) -> bool {
+        (self.from_day..=self.to_day).contains(&day) && self.tenant.is_none_or(|asked| asked == tenant)
+    }
 }
 
 /// What was used on one day by one of each.
@@ -265,4 +326,11 @@ pub struct Balance {
     pub outstanding: Amounts,
     /// How many tasks hold it.
     pub reservations: u64,
+}
+
+impl Balance {
+    /// Whether it adds up: `reserved + overage = settled + released + outstanding`.
+    pub fn adds_up(&self) -> bool {
+        self.reserved.plus(self.overage) == self.settled.plus(self.released).plus(self.outstanding)
+    }
 }

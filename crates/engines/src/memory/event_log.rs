@@ -5,7 +5,7 @@ use super::{Engine, lock};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex};
 use tidewire_core::port::{
-    Append, AppendError, Appended, Cursor, EventLog, LogState, Page, ReadError, Unavailable, Watch,
+    Append, AppendError, Appended, Cursor, EventLog, LogState, Page, ReadError, Settlement, Unavailable, Watch,
 };
 use tidewire_core::{Ending, Entry, Epoch, Kind, LogRef, TaskRef};
 
@@ -77,7 +77,8 @@ impl Engine {
         log.end(at.log.kind());
         if let Some(task) = at.log.task() {
             let task = TaskRef { tenant: at.tenant, task };
-            lock(&self.accounts).settle(task, ending.usage);
+            let deployment = ending.deployment.as_deref().map(Arc::from);
+            lock(&self.accounts).settle(&Settlement { task, at: now, usage: ending.usage, deployment });
             self.tasks.finish(task, now, ending);
             let mut ended = lock(&self.ended);
             ended.line.push_back((now, at));

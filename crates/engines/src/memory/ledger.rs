@@ -1,60 +1,84 @@
-//! The account book: sums by tenant, and which tasks are in them.
+//! The engine as a `Ledger`.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use tidewire_core::port::Totals;
-use tidewire_core::{TaskRef, TenantId, Usage};
+use super::{Engine, lock};
+use async_trait::async_trait;
+use std::collections::HashMap;
+use tidewire_core::ledger::{Book, Bounds, Remembered, Row, Sheet};
+use tidewire_core::port::{
+    Amounts, Balance, Ledger, Left, Reservation, ReserveError, Settlement, Totals, Unavailable, UsageQuery, UsageRow,
+};
+use tidewire_core::{TaskRef, TenantId, Timestamp};
 
-/// How many settled tasks are remembered, so that settling again is noticed: about 16 MB. A settlement is
-/// repeated seconds after the first, when a reaper replays it, and not a quarter of a million tasks later.
-const REMEMBERED: usize = 256 * 1024;
-
-#[derive(Default)]
+/// The account book: who may use how much, who used how much, and which tasks are in that.
 pub(super) struct Accounts {
+    book: Book,
+    sheet: Sheet,
     totals: HashMap<TenantId, Totals>,
-    settled: HashSet<TaskRef>,
-    order: VecDeque<TaskRef>,
+    settled: Remembered,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            book: Book::new(Bounds::default()),
+            sheet: Sheet::default(),
+            totals: HashMap::new(),
+            settled: Remembered::default(),
+        }
+    }
 }
 
 impl Accounts {
     /// Says whether this was the first time.
-    pub(super) fn settle(&mut self, task: TaskRef, usage: Usage) -> bool {
+    pub(super) fn settle(&mut self, settlement: &Settlement) -> bool {
+        let Settlement { task, at, usage, .. } = *settlement;
         if !self.settled.insert(task) {
             return false;
         }
-        self.order.push_back(task);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.settled.remove(&oldest);
-        }
-        let totals = self.totals.entry(task.tenant).or_default();
-        totals.tasks += 1;
-        totals.usage = totals.usage.plus(usage);
+        let settled = self.book.settle(task, Amounts::of(&usage), at);
+        let sum = self.totals.entry(task.tenant).or_default();
+        *sum = sum.plus(Totals::of(usage));
+        self.sheet.add(Row::of(settlement, settled.as_ref().map(|settled| &settled.held)), Totals::of(usage));
         true
-    }
-
-    pub(super) fn totals(&self, tenant: TenantId) -> Totals {
-        self.totals.get(&tenant).copied().unwrap_or_default()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tidewire_core::{Durability, TaskId, Timestamp};
-
-    #[test]
-    fn the_oldest_settlements_are_forgotten_and_stay_in_the_totals() {
-        let mut accounts = Accounts::default();
-        let task = |number: usize| TaskRef {
-            tenant: TenantId::DEFAULT,
-            task: TaskId::new(Timestamp::from_millis(1), number as u128, Durability::Transient),
-        };
-        for number in 0..=REMEMBERED {
-            assert!(accounts.settle(task(number), Usage::default()));
+#[async_trait]
+impl Ledger for Engine {
+    async fn reserve(&self, reservation: Reservation) -> Result<Left, ReserveError> {
+        let mut accounts = lock(&self.accounts);
+        if accounts.settled.contains(reservation.task) {
+            return Err(Unavailable::new("the task is settled already").into());
         }
-        assert_eq!(accounts.settled.len(), REMEMBERED);
-        assert!(!accounts.settle(task(REMEMBERED), Usage::default()));
-        assert_eq!(accounts.totals(TenantId::DEFAULT).tasks, REMEMBERED as u64 + 1);
+        accounts.book.reserve(reservation)
+    }
+
+    async fn secure(&self, task: TaskRef) -> Result<(), Unavailable> {
+        let held = lock(&self.accounts).book.held(task).is_some();
+        if held { Ok(()) } else { Err(Unavailable::new("the task holds no reservation")) }
+    }
+
+    async fn top_up(&self, task: TaskRef, more: Amounts, at: Timestamp) -> Result<(), ReserveError> {
+        lock(&self.accounts).book.top_up(task, more, at)
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<bool, Unavailable> {
+        Ok(lock(&self.accounts).settle(&settlement))
+    }
+
+    async fn give_back(&self, task: TaskRef) -> Result<bool, Unavailable> {
+        Ok(lock(&self.accounts).book.give_back(task))
+    }
+
+    async fn totals(&self, tenant: TenantId) -> Result<Totals, Unavailable> {
+        Ok(lock(&self.accounts).totals.get(&tenant).copied().unwrap_or_default())
+    }
+
+    async fn usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>, Unavailable> {
+        Ok(lock(&self.accounts).sheet.find(&query))
+    }
+
+    fn balance(&self) -> Balance {
+        lock(&self.accounts).book.balance()
     }
 }
