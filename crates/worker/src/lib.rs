@@ -4,6 +4,7 @@
 //! renews leases and carries orders to running tasks, [`reaper`] picks up what nobody holds, [`waits`] watches what
 //! waits.
 
+pub mod batcher;
 mod context;
 mod draft;
 mod ends;

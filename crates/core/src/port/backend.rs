@@ -83,7 +83,7 @@ pub struct Request {
 }
 
 /// How long to wait before an upstream counts as failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timeouts {
     /// For a connection.
     pub connect: Duration,
