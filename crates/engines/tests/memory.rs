@@ -159,6 +159,21 @@ async fn an_expired_log_takes_its_task_and_its_memory_along() {
 }
 
 #[tokio::test]
+async fn calls_without_end_do_not_fill_the_memory_with_what_has_ended() {
+    let bound = 100_000;
+    let (engine, clock) = engine(bound);
+    let mut last = None;
+    for _ in 0..1000 {
+        let task = engine.submit(task(&clock, None)).await.unwrap().task.at();
+        engine.create(task.log()).await.unwrap();
+        engine.end(append(task.log(), 0, "a short answer"), done()).await.unwrap();
+        last = Some(task);
+    }
+    assert!(engine.used_bytes() <= bound / 2 + 4096, "{} bytes", engine.used_bytes());
+    assert!(engine.state(last.unwrap().log()).await.unwrap().ended, "the newest is still there");
+}
+
+#[tokio::test]
 async fn a_task_whose_log_is_elsewhere_goes_too() {
     let (engine, clock) = engine(1 << 20);
     let task = engine.submit(task(&clock, None)).await.unwrap().task.at();

@@ -33,7 +33,9 @@ impl EventLog for Engine {
 
     async fn end(&self, append: Append, ending: Ending) -> Result<Appended, AppendError> {
         let log = self.logs.get(append.log).ok_or(AppendError::Unknown)?;
-        self.end_now(&mut lock(&log), &append, ending)
+        let ended = self.end_now(&mut lock(&log), &append, ending)?;
+        self.make_room();
+        Ok(ended)
     }
 
     async fn read(&self, log: LogRef, cursor: Cursor, max_bytes: usize) -> Result<Page, ReadError> {

@@ -7,6 +7,9 @@ use tidewire_core::port::{
 };
 use tidewire_core::{Entry, LogId, LogRef, Offset, TaskRef, TenantId, Timestamp};
 
+/// How many ended tasks go for each one that ends, where memory is short: more than one, so that it gets less.
+const FORGOTTEN_PER_END: usize = 4;
+
 #[async_trait]
 impl LogKeeping for Engine {
     async fn trim(&self, log: LogRef, upto: Offset, snapshot: Entry) -> Result<(), TrimError> {
@@ -29,14 +32,9 @@ impl LogKeeping for Engine {
             let Some(log) = self.next_to_expire(now, keep) else {
                 break;
             };
-            if let Some((charged, data)) = self.logs.remove(log, |log| log.head.state.ended) {
-                self.room.give_back(charged);
-                lock(&self.ended).data_bytes -= data as u64;
+            if let Some(data) = self.forget(log) {
                 expired.logs += 1;
                 expired.bytes += data as u64;
-            }
-            if let Some(task) = log.log.task() {
-                self.room.give_back(self.tasks.remove_ended(TaskRef { tenant: log.tenant, task }));
             }
         }
         Ok(expired)
@@ -76,6 +74,32 @@ impl LogKeeping for Engine {
 }
 
 impl Engine {
+    /// Lets go of the oldest that have ended while what is held is more than half of what may be: between two rounds of
+    /// retention a busy gateway would fill the memory with what nobody asks for any more, and then refuse new work.
+    pub(super) fn make_room(&self) {
+        for _ in 0..FORGOTTEN_PER_END {
+            if self.room.used() <= self.room.bound() / 2 {
+                return;
+            }
+            let oldest = lock(&self.ended).line.pop_front();
+            let Some((_, log)) = oldest else { return };
+            self.forget(log);
+        }
+    }
+
+    /// Forgets an ended log and its task. Gives back how much data it held, where it was there.
+    fn forget(&self, log: LogRef) -> Option<usize> {
+        let removed = self.logs.remove(log, |log| log.head.state.ended);
+        if let Some((charged, data)) = removed {
+            self.room.give_back(charged);
+            lock(&self.ended).data_bytes -= data as u64;
+        }
+        if let Some(task) = log.log.task() {
+            self.room.give_back(self.tasks.remove_ended(TaskRef { tenant: log.tenant, task }));
+        }
+        removed.map(|(_, data)| data)
+    }
+
     fn next_to_expire(&self, now: Timestamp, keep: Retention) -> Option<LogRef> {
         let mut ended = lock(&self.ended);
         let (at, _) = *ended.line.front()?;
