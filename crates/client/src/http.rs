@@ -13,6 +13,7 @@ use std::io;
 use std::time::Duration;
 use tidewire_proto::batch::{BatchAccepted, BatchList, BatchPart, BatchSubmission, BatchView};
 use tidewire_proto::http::{Accepted, Ready, RetriedLetters, RetryLetters, TaskList};
+use tidewire_proto::usage::UsageReport;
 use tidewire_proto::{Code, ErrorBody, Submission, TaskView, WireError};
 
 /// How long a connection may take.
@@ -91,6 +92,31 @@ impl Filter {
     }
 }
 
+/// Which usage, and how it is summed up.
+#[derive(Clone, Debug, Default)]
+pub struct UsageFilter {
+    /// The first day, `2026-11-01`.
+    pub from: Option<String>,
+    /// The last day.
+    pub to: Option<String>,
+    /// Some of `day`, `tenant`, `key`, `user`, `route`, `deployment`, with commas.
+    pub group_by: Option<String>,
+    /// Another tenant's, or `all`.
+    pub tenant: Option<String>,
+}
+
+impl UsageFilter {
+    fn path(&self, format: &str) -> String {
+        let mut query = Query::default();
+        query.add("format", Some(format));
+        query.add("from", self.from.as_deref());
+        query.add("to", self.to.as_deref());
+        query.add("group_by", self.group_by.as_deref());
+        query.add("tenant", self.tenant.as_deref());
+        format!("/v1/usage{}", query.0)
+    }
+}
+
 /// A server's HTTP face. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Http {
@@ -115,6 +141,17 @@ impl Http {
     /// Submits a task.
     pub async fn submit(&self, task: &Submission) -> Result<Accepted, HttpError> {
         self.json(self.request(Method::POST, "/v1/tasks").json(task)).await
+    }
+
+    /// What was used and what it cost.
+    pub async fn usage(&self, filter: &UsageFilter) -> Result<UsageReport, HttpError> {
+        self.json(self.request(Method::GET, &filter.path("json"))).await
+    }
+
+    /// The same as CSV.
+    pub async fn usage_csv(&self, filter: &UsageFilter) -> Result<String, HttpError> {
+        let response = self.send(self.request(Method::GET, &filter.path("csv"))).await?;
+        response.text().await.map_err(|source| self.broken(source))
     }
 
     /// A task's record.

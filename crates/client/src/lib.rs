@@ -18,7 +18,7 @@ pub use answer::{Answer, Change};
 pub use backoff::Backoff;
 pub use endpoint::{BadUrl, Endpoint};
 pub use error::{ConnectError, Over, SessionError};
-pub use http::{Download, Filter, Http, HttpError, NewFile};
+pub use http::{Download, Filter, Http, HttpError, NewFile, UsageFilter};
 pub use session::{Batch, Counts, Driver, Follow, Options, Position, Session, Status, Submitted};
 pub use stopwatch::Stopwatch;
 pub use tidewire_proto as proto;

@@ -1,7 +1,9 @@
 //! How many tokens a request has: counted by the model's tokenizer where one is known, else estimated by its bytes.
 
+mod counter;
 mod request;
 
+pub use counter::Counter;
 pub use request::{Pieces, estimate, pieces};
 
 use std::sync::Arc;

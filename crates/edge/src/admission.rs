@@ -8,6 +8,7 @@ pub(crate) use chat::Chat;
 
 use crate::Edge;
 use crate::identity::{Caller, Scope};
+use crate::quote::Admitted;
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use origin::Descent;
@@ -17,7 +18,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use tidewire_core::catalog::{Target, Unresolved};
 use tidewire_core::task::Idempotency;
-use tidewire_core::{Durability, OnDisconnect, Spec, Task, Timestamp};
+use tidewire_core::{Durability, OnDisconnect, Spec, Task, Timestamp, tokens};
 use tidewire_proto::task::FIELDS;
 use tidewire_proto::{Code, Submission};
 
@@ -47,7 +48,7 @@ fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a
 }
 
 /// The task that a submission asks for.
-pub(crate) async fn admit(edge: &Edge, caller: &Caller, submission: Submission) -> Result<Task, Refusal> {
+pub(crate) async fn admit(edge: &Edge, caller: &Caller, submission: Submission) -> Result<Admitted, Refusal> {
     if let Some(unknown) = submission.unknown.keys().next() {
         return Err(invalid(unknown_field(unknown)));
     }
@@ -63,7 +64,7 @@ pub(crate) async fn admit_chat(
     submission: Submission,
     input: Bytes,
     chat: &Chat<'_>,
-) -> Result<Task, Refusal> {
+) -> Result<Admitted, Refusal> {
     chat.check()?;
     // OpenAI's clients may send any name in `user`: it counts only where the key may speak for users.
     let in_chat = || chat.user().filter(|_| caller.scopes.has(Scope::Users)).map(Cow::Owned);
@@ -71,7 +72,7 @@ pub(crate) async fn admit_chat(
     let acting = user.map(|user| caller.acting_for(&user)).transpose()?;
     let (caller, tenant) = (acting.as_ref().unwrap_or(caller), caller.tenant);
     let body_hash = body_hash(&submission);
-    edge.files.check(tenant, &input).await?;
+    let text_bytes = edge.files.check(tenant, &input).await?;
     let needs = turn::needs(submission.needs.as_deref())?;
     let target = target(edge, caller, submission.model.as_deref().or(chat.model.as_deref()), &needs)?;
     let on_disconnect = match submission.on_disconnect.as_deref() {
@@ -82,7 +83,12 @@ pub(crate) async fn admit_chat(
     let now = edge.clock.now();
     let asked = durability(submission.durability.as_deref())?;
     let Descent { origin, durability, deadline: inherited } = origin::descent(edge, tenant, &submission, asked).await?;
-    let turn = turn::turn(&submission, needs, now, turn::estimate(&input, chat.answer_tokens()))?;
+    let turn = turn::turn(
+        &submission,
+        needs,
+        now,
+        turn::estimate(tokens::estimate(&input, text_bytes), chat.answer_tokens()),
+    )?;
     let begins = turn.start_at.unwrap_or(now);
     let spec = Spec {
         model: target.name.to_string(),
@@ -99,7 +105,7 @@ pub(crate) async fn admit_chat(
     };
     let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);
     task.idempotency = idempotency(submission.idempotency_key, body_hash)?;
-    Ok(task)
+    Ok(Admitted::new(edge, task, caller.accounts.clone(), chat.answer_tokens(), text_bytes))
 }
 
 /// A deadline that passes neither its root's nor its own budget's.

@@ -18,12 +18,13 @@ pub use resume::keep;
 use crate::Edge;
 use crate::admission::admit;
 use crate::identity::Caller;
+use crate::quote::{Admitted, Hold};
 use crate::refusal::Refusal;
 use crate::submit::{hold, take_held};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use tidewire_core::port::{Append, AppendError, Writer};
+use tidewire_core::port::{Append, AppendError, Left, Writer};
 use tidewire_core::queue::Seat;
 use tidewire_core::task::Idempotency;
 use tidewire_core::{Durability, Entry, Epoch, Kind, LogId, LogRef, Task};
@@ -46,6 +47,8 @@ pub(crate) struct Accepted {
     pub(crate) tasks: Vec<String>,
     /// The idempotency key was known.
     pub(crate) known: bool,
+    /// What is left of the limits of whoever pays for it.
+    pub(crate) left: Left,
 }
 
 /// Takes a batch.
@@ -74,17 +77,17 @@ pub(crate) async fn submit(
     };
     let log = LogRef { tenant, log: id };
     if known && let Some((epoch, tasks)) = record::committed(edge, log).await? {
-        return Ok(Accepted { log, epoch, tasks, known: true });
+        return Ok(Accepted { log, epoch, tasks, known: true, left: Left::default() });
     }
     let mut tasks = Vec::with_capacity(count);
     for (index, fields) in submission.tasks.into_iter().enumerate() {
-        let mut task =
+        let mut admitted =
             one(edge, caller, fields, submission.defaults.as_ref()).await.map_err(|refusal| at(index, refusal))?;
-        task.spec.origin.batch = Some(id);
+        admitted.task.spec.origin.batch = Some(id);
         if submission.idempotency_key.is_some() {
-            task.idempotency = Some(Idempotency { key: format!("{id}/{index}"), body_hash: hash });
+            admitted.task.idempotency = Some(Idempotency { key: format!("{id}/{index}"), body_hash: hash });
         }
-        tasks.push(task);
+        tasks.push(admitted);
     }
     let record = Record {
         created_at: edge.clock.now(),
@@ -94,8 +97,7 @@ pub(crate) async fn submit(
         retry_of: None,
         metadata,
     };
-    let (epoch, tasks) = commit(edge, log, record, tasks).await?;
-    Ok(Accepted { log, epoch, tasks, known: false })
+    commit(edge, log, record, tasks).await
 }
 
 /// Tries a batch's failed tasks again, or those of them that are named: as a batch of its own.
@@ -110,7 +112,7 @@ pub(crate) async fn retry(edge: &Arc<Edge>, caller: &Caller, of: LogRef, dead: V
     let id = LogId::shared(edge.clock.now(), random(edge), Durability::Durable);
     let log = LogRef { tenant: of.tenant, log: id };
     let again = |dead| crate::retry::again(edge, caller, dead, Some(id));
-    let tasks: Vec<Task> = dead.iter().map(again).collect::<Result<_, _>>()?;
+    let tasks: Vec<Admitted> = dead.iter().map(again).collect::<Result<_, _>>()?;
     let record = Record {
         created_at: edge.clock.now(),
         total: tasks.len() as u64,
@@ -119,19 +121,15 @@ pub(crate) async fn retry(edge: &Arc<Edge>, caller: &Caller, of: LogRef, dead: V
         retry_of: Some(of.log),
         metadata: first.metadata,
     };
-    let (epoch, tasks) = commit(edge, log, record, tasks).await?;
-    Ok(Accepted { log, epoch, tasks, known: false })
+    commit(edge, log, record, tasks).await
 }
 
-async fn commit(
-    edge: &Arc<Edge>,
-    log: LogRef,
-    record: Record,
-    tasks: Vec<Task>,
-) -> Result<(Epoch, Vec<String>), Refusal> {
-    let seats: Vec<Seat> = tasks.iter().map(|task| hold(edge, task)).collect::<Result<_, _>>()?;
+async fn commit(edge: &Arc<Edge>, log: LogRef, record: Record, tasks: Vec<Admitted>) -> Result<Accepted, Refusal> {
+    let seats: Vec<Seat> = tasks.iter().map(|admitted| hold(edge, &admitted.task)).collect::<Result<_, _>>()?;
+    let reserved = reserve(edge, &tasks).await?;
     record::put(edge, log, &record).await?;
-    let commits = seats.into_iter().zip(tasks).map(|(seat, task)| take_held(edge, seat, task));
+    let held = seats.into_iter().zip(reserved).zip(tasks);
+    let commits = held.map(|((seat, reserved), admitted)| take_held(edge, seat, reserved, admitted.task));
     let accepted: Vec<_> = stream::iter(commits).buffered(AT_ONCE).try_collect().await?;
     let ids: Vec<String> = accepted.iter().map(|accepted| accepted.task.id.to_string()).collect();
     let epoch = edge.log.create(log).await?;
@@ -145,7 +143,25 @@ async fn commit(
         }
     }
     report::start(edge, log);
-    Ok((epoch, ids))
+    let left = accepted.last().map(|accepted| accepted.left).unwrap_or_default();
+    Ok(Accepted { log, epoch, tasks: ids, known: false, left })
+}
+
+/// Reserves what all of them will use, or nothing.
+async fn reserve(edge: &Edge, tasks: &[Admitted]) -> Result<Vec<Hold>, Refusal> {
+    let mut reserved: Vec<Hold> = Vec::with_capacity(tasks.len());
+    for (index, admitted) in tasks.iter().enumerate() {
+        match admitted.reserve(edge).await {
+            Ok(hold) => reserved.push(hold),
+            Err(refusal) => {
+                for hold in reserved {
+                    hold.give_back().await;
+                }
+                return Err(at(index, refusal));
+            }
+        }
+    }
+    Ok(reserved)
 }
 
 /// One of the batch's own fields over the defaults.
@@ -154,7 +170,7 @@ async fn one(
     caller: &Caller,
     fields: serde_json::Map<String, serde_json::Value>,
     defaults: Option<&serde_json::Map<String, serde_json::Value>>,
-) -> Result<Task, Refusal> {
+) -> Result<Admitted, Refusal> {
     let mut all = defaults.cloned().unwrap_or_default();
     all.extend(fields);
     // Raw JSON only comes from text.

@@ -4,11 +4,13 @@
 //! and in the log.
 
 mod admission;
+mod allowance;
 mod batch;
 mod follow;
 pub mod identity;
 mod lane;
 mod listen;
+mod quote;
 mod refusal;
 mod retry;
 mod stop;
@@ -24,8 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::Catalog;
 use tidewire_core::files::Files;
-use tidewire_core::port::{Bus, Clock, Directory, EventLog, LogKeeping, Meter, TaskStore};
+use tidewire_core::port::{Bus, Clock, Directory, EventLog, Ledger, LogKeeping, Meter, TaskStore};
 use tidewire_core::queue::Queue;
+use tidewire_core::tokens::Counter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,6 +42,10 @@ pub struct Edge {
     pub directory: Arc<dyn Directory>,
     /// Where the tasks are.
     pub tasks: Arc<dyn TaskStore>,
+    /// Who may use how much, and has used it.
+    pub ledger: Arc<dyn Ledger>,
+    /// How many tokens requests have.
+    pub counter: Arc<Counter>,
     /// What was uploaded.
     pub files: Arc<Files>,
     /// Who runs next.

@@ -1,10 +1,11 @@
 //! What the ports refuse, as errors that a client can act on.
 
+use crate::allowance;
 use crate::identity::Over;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::time::Duration;
-use tidewire_core::port::{FamilyError, ReadError, SubmitError, Unavailable, UpdateError};
+use tidewire_core::port::{FamilyError, Left, ReadError, SubmitError, Unavailable, UpdateError};
 use tidewire_core::queue::Full;
 use tidewire_proto::{Code, ErrorBody, WireError};
 
@@ -13,11 +14,25 @@ const UNAVAILABLE_RETRY: Duration = Duration::from_secs(2);
 
 /// A request that was refused.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal(pub(crate) WireError);
+pub(crate) struct Refusal(
+    pub(crate) WireError,
+    /// What is left of the caller's limits, where one of them is why.
+    Option<Box<Left>>,
+);
+
+impl From<WireError> for Refusal {
+    fn from(error: WireError) -> Self {
+        Self(error, None)
+    }
+}
 
 impl Refusal {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self(WireError::new(code, message))
+        WireError::new(code, message).into()
+    }
+
+    pub(crate) fn with_left(self, left: Left) -> Self {
+        Self(self.0, Some(Box::new(left)))
     }
 
     pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
@@ -45,7 +60,10 @@ impl Refusal {
 
     /// What goes with it, whatever shape a face gives the error itself.
     pub(crate) fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+        let mut headers = match &self.1 {
+            Some(left) => allowance::refusal_headers(left, self.0.retry_after_ms.map(Duration::from_millis)),
+            None => HeaderMap::new(),
+        };
         if let Some(millis) = self.0.retry_after_ms {
             // Seconds, rounded up.
             headers.insert(header::RETRY_AFTER, HeaderValue::from(millis.div_ceil(1000)));

@@ -1,23 +1,30 @@
 //! Tries a dead letter again: a new task that asks for the same.
 
 use crate::Edge;
-use crate::admission::allowed;
+use crate::admission::{Chat, allowed};
 use crate::identity::Caller;
+use crate::quote::Admitted;
 use crate::refusal::Refusal;
-use crate::submit::{Accepted, take};
+use crate::submit::{self, Accepted, take};
 use tidewire_core::task::Origin;
-use tidewire_core::{LogId, Task};
+use tidewire_core::{LogId, Task, TaskRef};
 
 /// Submits what a failed task asked for once more. The same letter again: the same retry.
 pub(crate) async fn retry(edge: &Edge, caller: &Caller, dead: &Task) -> Result<Accepted, Refusal> {
     if edge.draining.is_cancelled() {
         return Err(Refusal::shutting_down());
     }
+    // Known: nothing is reserved for it.
+    if let Some(task) = dead.retried_as
+        && let Some(retry) = edge.tasks.get(TaskRef { tenant: dead.tenant, task }).await?
+    {
+        return submit::again(edge, retry).await;
+    }
     take(edge, again(edge, caller, dead, dead.spec.origin.batch)?).await
 }
 
 /// The task that asks for the same, with as much time as the first one had.
-pub(crate) fn again(edge: &Edge, caller: &Caller, dead: &Task, batch: Option<LogId>) -> Result<Task, Refusal> {
+pub(crate) fn again(edge: &Edge, caller: &Caller, dead: &Task, batch: Option<LogId>) -> Result<Admitted, Refusal> {
     allowed(edge, caller, &dead.spec.model)?;
     let now = edge.clock.now();
     let began = dead.spec.turn.start_at.unwrap_or(dead.submitted_at);
@@ -28,5 +35,9 @@ pub(crate) fn again(edge: &Edge, caller: &Caller, dead: &Task, batch: Option<Log
     spec.turn.start_at = None;
     // It has no parent: that one did not wait for it.
     spec.origin = Origin { batch, budget: dead.spec.origin.budget, retry_of: Some(dead.id), ..Origin::default() };
-    Ok(Task::new(edge.clock.task_id(dead.id.durability()), dead.tenant, spec, now))
+    let max_tokens = Chat::read(&spec.input).ok().and_then(|chat| chat.answer_tokens());
+    let accounts = caller.accounts_of(&spec.payer);
+    let task = Task::new(edge.clock.task_id(dead.id.durability()), dead.tenant, spec, now);
+    // What its files come to was looked up once: the worker counts them again.
+    Ok(Admitted::new(edge, task, accounts, max_tokens, 0))
 }

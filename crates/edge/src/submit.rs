@@ -2,11 +2,13 @@
 
 use crate::Edge;
 use crate::admission::{Chat, admit, admit_chat};
+use crate::allowance;
 use crate::identity::Caller;
 use crate::lane;
+use crate::quote::{Admitted, Hold};
 use crate::refusal::Refusal;
 use bytes::Bytes;
-use tidewire_core::port::{Measurement, Submitted};
+use tidewire_core::port::{Filter, Left, Measurement, SubmitError, Submitted};
 use tidewire_core::queue::{Seat, Standing};
 use tidewire_core::{Epoch, Task, TaskRef};
 use tidewire_proto::Submission;
@@ -19,6 +21,8 @@ pub(crate) struct Accepted {
     pub(crate) standing: Option<Standing>,
     /// The idempotency key was known.
     pub(crate) known: bool,
+    /// What is left of the limits of whoever pays for it.
+    pub(crate) left: Left,
 }
 
 impl Accepted {
@@ -36,6 +40,7 @@ impl Accepted {
             place: self.standing.map(|standing| standing.place.0),
             wait_ms: self.standing.and_then(|standing| wait_ms(&standing)),
             known: self.known,
+            limits: allowance::body(&self.left),
         }
     }
 }
@@ -51,8 +56,8 @@ pub(crate) async fn submit(edge: &Edge, caller: &Caller, submission: Submission)
     if edge.draining.is_cancelled() {
         return Err(Refusal::shutting_down());
     }
-    let task = admit(edge, caller, submission).await?;
-    let accepted = take(edge, task).await?;
+    let admitted = admit(edge, caller, submission).await?;
+    let accepted = take(edge, admitted).await?;
     edge.meter.record(Measurement::Ack(edge.clock.monotonic().saturating_sub(began)));
     Ok(accepted)
 }
@@ -69,16 +74,42 @@ pub(crate) async fn submit_chat(
     if edge.draining.is_cancelled() {
         return Err(Refusal::shutting_down());
     }
-    let task = admit_chat(edge, caller, submission, input, chat).await?;
-    let accepted = take(edge, task).await?;
+    let admitted = admit_chat(edge, caller, submission, input, chat).await?;
+    let accepted = take(edge, admitted).await?;
     edge.meter.record(Measurement::Ack(edge.clock.monotonic().saturating_sub(began)));
     Ok(accepted)
 }
 
-/// Takes an admitted task: holds room for it, commits it, and puts it in line.
-pub(crate) async fn take(edge: &Edge, task: Task) -> Result<Accepted, Refusal> {
-    let seat = hold(edge, &task)?;
-    take_held(edge, seat, task).await
+/// Takes an admitted task: holds room for it in line and in the ledger, commits it, and puts it in line.
+pub(crate) async fn take(edge: &Edge, admitted: Admitted) -> Result<Accepted, Refusal> {
+    // Before room is asked for: whoever repeats itself is told of the task that there is, however full it has become.
+    if let Some(known) = known(edge, &admitted.task).await? {
+        return Ok(known);
+    }
+    let seat = hold(edge, &admitted.task)?;
+    let reserved = admitted.reserve(edge).await?;
+    take_held(edge, seat, reserved, admitted.task).await
+}
+
+/// The task that has this one's idempotency key already. Of two that come at once the commit finds the second.
+async fn known(edge: &Edge, task: &Task) -> Result<Option<Accepted>, Refusal> {
+    let Some(idempotency) = &task.idempotency else { return Ok(None) };
+    let (tenant, key) = (Some(task.tenant), Some(idempotency.key.clone()));
+    // Keys of durable and of transient tasks are apart, as the tasks are.
+    let page = edge.tasks.list(&Filter { tenant, key, limit: 2, ..Filter::default() }).await?;
+    let found = page.tasks.into_iter().find(|known| known.id.durability() == task.id.durability());
+    let Some(known) = found else { return Ok(None) };
+    if known.idempotency.as_ref().is_some_and(|known| known.body_hash != idempotency.body_hash) {
+        return Err(SubmitError::KeyConflict { task: known.id }.into());
+    }
+    again(edge, known).await.map(Some)
+}
+
+/// A task that was taken before.
+pub(crate) async fn again(edge: &Edge, task: Task) -> Result<Accepted, Refusal> {
+    let epoch = edge.log.create(task.at().log()).await?;
+    let standing = edge.queue.standing(task.at());
+    Ok(Accepted { task, epoch, standing, known: true, left: Left::default() })
 }
 
 /// Holds room for an admitted task.
@@ -87,22 +118,32 @@ pub(crate) fn hold(edge: &Edge, task: &Task) -> Result<Seat, Refusal> {
 }
 
 /// Takes a task that room is held for.
-pub(crate) async fn take_held(edge: &Edge, seat: Seat, mut task: Task) -> Result<Accepted, Refusal> {
+pub(crate) async fn take_held(edge: &Edge, seat: Seat, reserved: Hold, mut task: Task) -> Result<Accepted, Refusal> {
     let ahead = lane::ahead(edge, &mut task);
-    let (submitted, epoch) = commit(edge, task).await?;
+    let (submitted, left) = commit(edge, reserved, task).await?;
     let task = submitted.task;
+    // An engine that keeps tasks and logs made the log in the task's own commit, and answers at once; where they are
+    // apart, a task without a log gets one from its worker.
+    let epoch = edge.log.create(task.at().log()).await?;
     if submitted.fresh {
         edge.queue.enter(seat, &task).await?;
         lane::make_way(edge, &task, ahead).await;
     }
     let standing = edge.queue.standing(task.at());
-    Ok(Accepted { task, epoch, standing, known: !submitted.fresh })
+    Ok(Accepted { task, epoch, standing, known: !submitted.fresh, left })
 }
 
-/// Commits the task, and makes sure of its log. An engine that keeps both made the log in the task's own commit,
-/// and answers at once; where they are apart, a task without a log gets one from its worker.
-async fn commit(edge: &Edge, task: Task) -> Result<(Submitted, Epoch), Refusal> {
-    let submitted = edge.tasks.submit(task).await?;
-    let epoch = edge.log.create(submitted.task.at().log()).await?;
-    Ok((submitted, epoch))
+/// Commits the task, and with it what is reserved for it.
+async fn commit(edge: &Edge, reserved: Hold, task: Task) -> Result<(Submitted, Left), Refusal> {
+    match edge.tasks.submit(task).await {
+        Ok(submitted) if submitted.fresh => Ok((submitted, reserved.keep())),
+        Ok(submitted) => Ok((submitted, reserved.give_back().await)),
+        Err(error) => {
+            // After a failed commit it can be in the store all the same; dropped, the reservation waits and looks.
+            if !matches!(error, SubmitError::Unavailable(_)) {
+                reserved.give_back().await;
+            }
+            Err(error.into())
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod guard;
 mod openai;
 mod page;
 mod tasks;
+mod usage;
 mod view;
 mod websocket;
 
@@ -82,6 +83,7 @@ fn faces(edge: &Arc<Edge>) -> Vec<Endpoint> {
         native(POST, "/v1/tasks/{id}/retry", STOP, post(tasks::retry)),
         native(GET, "/v1/dead-letters", READ, get(tasks::dead_letters)),
         native(POST, "/v1/dead-letters/retry", STOP, post(dead_letters::retry)),
+        native(GET, "/v1/usage", READ, get(usage::usage)),
         stream(GET),
         stream(Method::HEAD),
         stream(Method::PUT),

@@ -73,6 +73,8 @@ codes! {
     UnknownKey = "unknown_key", 404;
     QueueFull = "queue_full", 429;
     WaitTooLong = "wait_too_long", 429;
+    RateLimited = "rate_limited", 429;
+    BudgetExceeded = "budget_exceeded", 429;
     NeedsUnmet = "needs_unmet", 400;
     ParentEnded = "parent_ended", 409;
     TooDeep = "too_deep", 400;

@@ -24,6 +24,37 @@ pub struct Ack {
     /// The idempotency key was known: this is the task that has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub known: bool,
+    /// What is left of the submitter's limits, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LeftBody>,
+}
+
+/// What is left of limits, each of the one that has least.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftBody {
+    /// Tasks a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<AllowanceBody>,
+    /// Tokens read a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<AllowanceBody>,
+    /// Tokens written a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<AllowanceBody>,
+    /// Money a day or a month, in billionths of a dollar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_nanousd: Option<AllowanceBody>,
+}
+
+/// What is left of one limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowanceBody {
+    /// All there is in its period.
+    pub limit: u64,
+    /// What is left of it.
+    pub remaining: u64,
+    /// When all of it is back.
+    pub reset_ms: u64,
 }
 
 /// The answer of `POST /v1/tasks`.

@@ -8,6 +8,7 @@ pub mod event;
 pub mod frame;
 pub mod http;
 pub mod task;
+pub mod usage;
 
 pub use error::{Code, ErrorBody, WireError};
 pub use event::WireEvent;

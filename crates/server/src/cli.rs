@@ -15,6 +15,7 @@ mod remote;
 mod show;
 mod task;
 mod terminal;
+mod usage;
 
 use crate::config::{self, Config};
 use crate::{serve, telemetry};
@@ -53,6 +54,8 @@ enum Command {
     /// Upload, list, read back and delete files
     #[command(subcommand)]
     File(file::FileCommand),
+    /// Say what was used and what it cost
+    Usage(usage::UsageArgs),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -115,6 +118,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Backup(args) => block_on(backup::run(args)),
         Command::Restore(args) => backup::restore(&args),
+        Command::Usage(args) => block_on(usage::run(args)),
         Command::Data(command) => data::run(&command),
         Command::Bench(args) => block_on(bench::run(args)),
         #[cfg(feature = "documents")]

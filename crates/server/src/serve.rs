@@ -14,6 +14,7 @@ use std::time::Duration;
 use tidewire_core::files::{self, Files};
 use tidewire_core::port::{Clock, Timeouts};
 use tidewire_core::queue::{Bounds, Queue};
+use tidewire_core::tokens::Counter;
 use tidewire_core::{Catalog, WorkerId};
 use tidewire_edge::{Access, Edge, Identity, Limits, Streams, listen};
 use tidewire_worker::{Backoff, Pace, Pool, Worker};
@@ -85,6 +86,7 @@ impl Server {
         let readers = config.limits.file_readers;
         let identity = Arc::new(Identity::development());
         tracker.spawn(documents::read(files.clone(), identity.clone(), readers, clock.clone(), draining.clone()));
+        let counter = Arc::new(Counter::new(Arc::new(tidewire_tokens::OpenAi)));
         let worker = Worker {
             name: WorkerId(config.worker.name.as_str().into()),
             log: engines.logs(),
@@ -106,6 +108,8 @@ impl Server {
             keeping: engines.keeping(),
             directory: engines.directory(),
             tasks: engines.tasks(),
+            ledger: engines.ledger(),
+            counter,
             files,
             queue: queue.clone(),
             bus,

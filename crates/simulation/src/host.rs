@@ -19,6 +19,7 @@ use tidewire_core::catalog::{Deployment, Takes};
 use tidewire_core::files::{self, Files};
 use tidewire_core::port::{Backend, Bus, Clock, EventLog, Ledger, NoMeter, TaskStore, Timeouts};
 use tidewire_core::queue::{Bounds, Queue};
+use tidewire_core::tokens::Counter;
 use tidewire_core::{Catalog, WorkerId};
 use tidewire_edge::{Access, Edge, Identity, Limits, Listener, Streams, listen};
 use tidewire_engines::by_durability::ByDurability;
@@ -184,6 +185,8 @@ pub(crate) async fn server(world: Arc<World>) -> turmoil::Result {
         directory: world.tasks.clone(),
         files: parts.files.clone(),
         tasks: parts.tasks.clone(),
+        ledger: parts.ledger.clone(),
+        counter: Arc::new(Counter::without_tokenizers()),
         queue: parts.queue.clone(),
         bus: parts.bus.clone(),
         clock: parts.clock.clone(),

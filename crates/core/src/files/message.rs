@@ -64,15 +64,17 @@ impl MessageError {
 }
 
 impl Files {
-    /// Whether a task may name the files that it names. One whose text is still being taken may be named.
-    pub async fn check(&self, tenant: TenantId, input: &[u8]) -> Result<(), MessageError> {
+    /// Whether a task may name the files that it names, and the bytes of their texts as far as they are known. A file
+    /// whose text is still being taken may be named.
+    pub async fn check(&self, tenant: TenantId, input: &[u8]) -> Result<u64, MessageError> {
         let named = distinct(&found(input)?)?;
         let mut bytes = 0;
         for id in named.into_keys() {
             let (file, _) = self.get(tenant, id).await?.ok_or_else(|| MessageError::Unknown(id.to_string()))?;
             bytes += readable(&file)?;
         }
-        self.bounded(bytes)
+        self.bounded(bytes)?;
+        Ok(bytes)
     }
 
     /// The input with each file's text in the place of its name. Waits so long for texts that are not there yet.

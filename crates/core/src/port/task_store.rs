@@ -186,6 +186,8 @@ pub struct Filter {
     pub dead: bool,
     /// Only those that ended with an error of this code.
     pub code: Option<String>,
+    /// Only the one that has this idempotency key. An engine finds it without a look at others.
+    pub key: Option<String>,
     /// Only running ones whose lease lapsed before this moment.
     pub lapsed_before: Option<Timestamp>,
     /// Only those older than this one: where the last page ended.
@@ -205,6 +207,7 @@ impl Filter {
             && self.lane.as_deref().is_none_or(|lane| task.spec.turn.lane.as_deref() == Some(lane))
             && (!self.dead || task.is_dead_letter())
             && self.code.as_deref().is_none_or(|code| task.failure().is_some_and(|failure| failure.code == code))
+            && self.key.as_deref().is_none_or(|key| task.idempotency.as_ref().is_some_and(|known| known.key == key))
             && self.lapsed_before.is_none_or(|moment| task.lapsed(moment))
     }
 }

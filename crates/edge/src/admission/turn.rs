@@ -2,7 +2,6 @@
 
 use super::invalid;
 use crate::refusal::Refusal;
-use bytes::Bytes;
 use std::time::Duration;
 use tidewire_core::Timestamp;
 use tidewire_core::task::{OnBusy, Priority, Turn};
@@ -24,12 +23,8 @@ const USUAL_ANSWER_TOKENS: u64 = 256;
 /// No estimate is larger: one task must not cost its tenant the turn of a day.
 const MAX_ESTIMATE_TOKENS: u64 = 1_000_000;
 
-/// A token of most text is about four bytes of JSON.
-const BYTES_PER_TOKEN: u64 = 4;
-
 /// Tokens that the task will read and write, an estimate that costs nothing: only shares among tenants depend on it.
-pub(super) fn estimate(input: &Bytes, max_tokens: Option<u64>) -> u64 {
-    let read = input.len() as u64 / BYTES_PER_TOKEN;
+pub(super) fn estimate(read: u64, max_tokens: Option<u64>) -> u64 {
     read.saturating_add(max_tokens.unwrap_or(USUAL_ANSWER_TOKENS)).clamp(1, MAX_ESTIMATE_TOKENS)
 }
 

@@ -127,6 +127,14 @@ impl Caller {
 }
 
 impl Grant {
+    /// The accounts of what is asked for by this payer, who is the caller, or its tenant's user.
+    pub(crate) fn accounts_of(&self, payer: &Payer) -> Arc<[(Account, Limits)]> {
+        match &payer.user {
+            Some(user) if self.payer.user.as_ref() != Some(user) => self.with_user(user),
+            _ => self.accounts.clone(),
+        }
+    }
+
     /// The accounts, with this user's in the place of any other user's.
     fn with_user(&self, user: &Arc<str>) -> Arc<[(Account, Limits)]> {
         let others = self.accounts.iter().filter(|(account, _)| !matches!(account, Account::User(..))).cloned();

@@ -3,6 +3,7 @@
 use super::tasks::{parse_id, query};
 use super::{body, events};
 use crate::Edge;
+use crate::allowance;
 use crate::batch::{self, Record};
 use crate::identity::Caller;
 use crate::refusal::Refusal;
@@ -52,11 +53,12 @@ pub(super) async fn submit(
 
 fn acknowledged(accepted: batch::Accepted) -> Response {
     let status = if accepted.known { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let left = allowance::headers(&accepted.left);
     let id = accepted.log.log.to_string();
     let epoch = accepted.epoch.0;
     let events_url = format!("/v1/tasks/batch/{id}/events?epoch={epoch}");
     let body = BatchAccepted { log: id.clone(), id, epoch, tasks: accepted.tasks, events_url };
-    (status, Json(body)).into_response()
+    (status, left, Json(body)).into_response()
 }
 
 pub(super) async fn get(

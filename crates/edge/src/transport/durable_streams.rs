@@ -16,7 +16,7 @@ mod append;
 mod asked;
 mod create;
 mod cursor;
-mod date;
+pub(super) mod date;
 mod delete;
 mod expiry;
 mod messages;

@@ -11,7 +11,12 @@ use std::sync::Arc;
 use tidewire_proto::Code;
 
 /// What a page of another origin may read of an answer's headers.
-const EXPOSED: &str = "tidewire-task, tidewire-epoch, tidewire-state, tidewire-sha256, retry-after, etag, location, \
+const EXPOSED: &str = "tidewire-task, tidewire-epoch, tidewire-state, tidewire-sha256, retry-after, x-should-retry, \
+    x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
+    x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, \
+    tidewire-limit-input-tokens, tidewire-remaining-input-tokens, tidewire-reset-input-tokens, \
+    tidewire-limit-output-tokens, tidewire-remaining-output-tokens, tidewire-reset-output-tokens, \
+    tidewire-limit-usd, tidewire-remaining-usd, tidewire-reset-usd, etag, location, \
     stream-next-offset, stream-up-to-date, stream-closed, stream-cursor, stream-ttl, stream-expires-at, \
     stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, producer-received-seq";
 

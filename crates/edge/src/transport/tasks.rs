@@ -3,6 +3,7 @@
 use super::body;
 use super::view::{view, whole};
 use crate::Edge;
+use crate::allowance;
 use crate::follow::{DEFAULT_WINDOW, Follower, Resume};
 use crate::identity::Caller;
 use crate::refusal::Refusal;
@@ -77,7 +78,8 @@ fn acknowledged(accepted: &crate::submit::Accepted) -> Response {
     let events_url = format!("/v1/tasks/{}/events?epoch={}", ack.task, ack.epoch);
     let Ack { task: id, log, epoch, state, place, wait_ms, .. } = ack;
     let body = Accepted { id, log, epoch, state, place, wait_ms, events_url };
-    (status, [task_header(accepted.task.id)], Json(body)).into_response()
+    let left = allowance::headers(&accepted.left);
+    (status, left, [task_header(accepted.task.id)], Json(body)).into_response()
 }
 
 pub(super) async fn retry(
@@ -173,6 +175,7 @@ async fn page(edge: &Edge, caller: &Caller, asked: ListQuery, dead: bool) -> Res
         lane: asked.lane,
         code: asked.code,
         dead,
+        key: None,
         lapsed_before: None,
         before: before.transpose()?,
         limit,

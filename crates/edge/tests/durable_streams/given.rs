@@ -10,6 +10,7 @@ use tidewire_core::Catalog;
 use tidewire_core::files::{self, Files};
 use tidewire_core::port::NoMeter;
 use tidewire_core::queue::{Bounds, Queue};
+use tidewire_core::tokens::Counter;
 use tidewire_edge::{Access, Edge, Identity, Limits, Streams};
 use tidewire_engines::memory;
 use tidewire_testkit::clock::HandClock;
@@ -81,6 +82,8 @@ impl World {
             keeping: mortal.clone(),
             directory: mortal.clone(),
             tasks: engine.clone(),
+            ledger: engine.clone(),
+            counter: Arc::new(Counter::without_tokenizers()),
             queue: Arc::new(Queue::new(Bounds::default(), Arc::new(memory::Dispatch::new()), clock.clone())),
             bus: Arc::new(memory::Bus::new()),
             clock: clock.clone(),

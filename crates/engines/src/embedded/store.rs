@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 use tidewire_core::port::{ReadError, Totals, Unavailable};
-use tidewire_core::{LogRef, Offset, Task, TaskRef, TenantId, Timestamp, Usage};
+use tidewire_core::{LogRef, Offset, Task, TaskId, TaskRef, TenantId, Timestamp, Usage};
 
 /// Where the store lies in the data directory.
 pub(super) const DIRECTORY: &str = "store";
@@ -213,6 +213,18 @@ impl Store {
     pub(super) fn input(&self, at: &Snapshot, task: TaskRef) -> Result<Bytes, Trouble> {
         let what = || format!("the input of {}", task.task);
         Ok(Self::body(at, &self.inputs, &key::task(task), what)?.unwrap_or_default())
+    }
+
+    /// Which task has an idempotency key, and the hash of its body.
+    pub(super) fn holder(&self, tenant: TenantId, key: &str) -> Result<Option<(TaskId, u64)>, Trouble> {
+        let what = || format!("the idempotency key {key:?}");
+        let stored_key = key::idempotency(tenant, key);
+        let Some(body) = Self::body(&self.db.snapshot(), &self.idempotency, &stored_key, what)? else {
+            return Ok(None);
+        };
+        let parts = body.split_first_chunk::<16>().and_then(|(id, hash)| Some((*id, hash.try_into().ok()?)));
+        let (id, hash) = parts.ok_or_else(|| Trouble::damaged(what()))?;
+        Ok(Some((TaskId::from_bytes(id), u64::from_le_bytes(hash))))
     }
 
     pub(super) fn totals(&self, at: &Snapshot, tenant: TenantId) -> Result<Totals, Trouble> {

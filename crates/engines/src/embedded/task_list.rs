@@ -14,6 +14,11 @@ const MAX_LOOKED_AT: usize = 10_000;
 
 /// A page, without inputs.
 pub(super) fn page(shared: &Opened, filter: &Filter) -> Result<TaskPage, Trouble> {
+    if let (Some(tenant), Some(key)) = (filter.tenant, &filter.key) {
+        let holder = shared.store.holder(tenant, key)?;
+        let task = holder.map(|(task, _)| one(shared, TaskRef { tenant, task })).transpose()?.flatten();
+        return Ok(TaskPage { tasks: task.filter(|task| filter.matches(task)).into_iter().collect(), next: None });
+    }
     // Live ones first: a task that ends in between is then found twice and not never.
     let mut tasks = shared.live.list(filter, filter.limit.saturating_add(1));
     let mut looked_upto = None;
@@ -33,6 +38,14 @@ pub(super) fn page(shared: &Opened, filter: &Filter) -> Result<TaskPage, Trouble
         next = tasks.last().map(|task| task.id);
     }
     Ok(TaskPage { tasks, next })
+}
+
+/// A task's record, live or ended.
+fn one(shared: &Opened, task: TaskRef) -> Result<Option<Task>, Trouble> {
+    match shared.live.get(task) {
+        Some(entry) => Ok(Some(entry.task.clone())),
+        None => shared.store.task(&shared.store.snapshot(), task),
+    }
 }
 
 fn wants_ended(filter: &Filter) -> bool {

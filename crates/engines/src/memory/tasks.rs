@@ -157,6 +157,13 @@ impl Tasks {
 
     pub(super) fn list(&self, filter: &Filter) -> TaskPage {
         let mut page = TaskPage::default();
+        if let (Some(tenant), Some(key)) = (filter.tenant, &filter.key) {
+            let key = (tenant, key.clone());
+            let task = self.keys.shard(&key).get(&key).copied();
+            let record = task.and_then(|task| self.get(TaskRef { tenant, task }));
+            page.tasks.extend(record.filter(|record| filter.matches(record)));
+            return page;
+        }
         let mut before = filter.before;
         loop {
             let names = self.older(before, only_live(filter));

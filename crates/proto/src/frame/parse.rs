@@ -4,7 +4,7 @@
 use super::{ClientFrame, OPS, ServerFrame};
 use crate::error::{Code, WireError};
 use crate::event::WireEvent;
-use crate::http::Ack;
+use crate::http::{Ack, LeftBody};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -119,6 +119,7 @@ struct Said<'a> {
     wait_ms: Option<u64>,
     #[serde(default)]
     known: bool,
+    limits: Option<LeftBody>,
     tail: Option<u64>,
     from: Option<u64>,
     to: Option<u64>,
@@ -145,7 +146,8 @@ impl<'a> Said<'a> {
         let state = self.state.unwrap_or_default();
         Some(match &*self.op {
             "ack" => {
-                let ack = Ack { task, log, epoch, state, place: self.place, wait_ms: self.wait_ms, known: self.known };
+                let (place, wait_ms, known, limits) = (self.place, self.wait_ms, self.known, self.limits);
+                let ack = Ack { task, log, epoch, state, place, wait_ms, known, limits };
                 ServerFrame::Ack { reference, ack }
             }
             "following" => ServerFrame::Following { reference, log, epoch, tail: self.tail.unwrap_or_default() },

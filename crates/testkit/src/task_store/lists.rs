@@ -95,6 +95,24 @@ pub(super) async fn dead_letters_children_and_lanes_are_found<H: Harness<Engine:
     assert_eq!(listed(&engine, Filter { lane: Some("lane".into()), ..any() }).await, ids(d, [5, 4]));
 }
 
+pub(super) async fn a_task_is_found_by_its_key_live_or_ended<H: Harness<Engine: TaskStore>>(h: &H) {
+    let engine = h.open().await;
+    let d = h.durability();
+    for (number, key) in [(0, "a"), (1, "b")] {
+        engine.submit(super::submits::keyed(d, number, key, 7)).await.unwrap();
+    }
+    engine.submit(task(d, 2)).await.unwrap();
+    let keyed =
+        |tenant, key: &str| Filter { tenant: Some(tenant), key: Some(key.into()), limit: 2, ..Filter::default() };
+    assert_eq!(listed(&engine, keyed(TENANT, "b")).await, ids(d, [1]));
+    engine.finish(task_ref(d, 1), at(1), ending(Outcome::Failed)).await.unwrap();
+    assert_eq!(listed(&engine, keyed(TENANT, "b")).await, ids(d, [1]));
+    assert!(listed(&engine, keyed(TENANT, "c")).await.is_empty());
+    assert!(listed(&engine, keyed(STRANGER, "a")).await.is_empty());
+    let running = Filter { states: vec![State::Running], ..keyed(TENANT, "a") };
+    assert!(listed(&engine, running).await.is_empty(), "all of a filter must match");
+}
+
 pub(super) async fn pages_of_a_filtered_list_skip_nothing<H: Harness<Engine: TaskStore>>(h: &H) {
     let engine = h.open().await;
     for number in 0..60 {

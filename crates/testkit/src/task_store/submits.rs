@@ -10,7 +10,7 @@ use tidewire_core::{Durability, Fence, Outcome, State, Task, TaskRef, WorkerId};
 use tokio::task::JoinSet;
 
 /// The `number`th task, with an idempotency key.
-fn keyed(durability: Durability, number: u64, key: &str, body_hash: u64) -> Task {
+pub(super) fn keyed(durability: Durability, number: u64, key: &str, body_hash: u64) -> Task {
     let mut task = task(durability, number);
     task.idempotency = Some(Idempotency { key: key.to_owned(), body_hash });
     task

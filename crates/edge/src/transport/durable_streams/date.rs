@@ -6,7 +6,7 @@ use tidewire_core::Timestamp;
 const DAY_S: u64 = 86_400;
 
 /// A moment from its text; `None` where it is none, or lies before 1970.
-pub(super) fn parse(text: &str) -> Option<Timestamp> {
+pub(in crate::transport) fn parse(text: &str) -> Option<Timestamp> {
     let (date, rest) = (text.get(..10)?, text.get(10..)?);
     let time = rest.strip_prefix(['T', 't', ' '])?;
     let (year, month, day) = (number(date.get(..4)?)?, number(date.get(5..7)?)?, number(date.get(8..)?)?);
@@ -25,7 +25,7 @@ pub(super) fn parse(text: &str) -> Option<Timestamp> {
 }
 
 /// A moment as text, to the millisecond.
-pub(super) fn show(at: Timestamp) -> String {
+pub(in crate::transport) fn show(at: Timestamp) -> String {
     let (mut days, millis) = (at.as_millis() / 1000 / DAY_S, at.as_millis() % (DAY_S * 1000));
     let mut year = 1970;
     while days >= days_in_year(year) {

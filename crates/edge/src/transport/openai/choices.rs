@@ -5,6 +5,7 @@ use super::fault::{Fault, not_whole};
 use super::head::Head;
 use super::leave::StopOnLeave;
 use crate::Edge;
+use crate::allowance;
 use crate::follow::{Batch, Follower};
 use crate::identity::Caller;
 use crate::submit::Accepted;
@@ -13,7 +14,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use tidewire_core::{Ending, Kind, TaskRef};
@@ -61,7 +62,7 @@ impl Choices {
             leave: leave.clone(),
         };
         let lines = accepted.iter().zip(followers).enumerate().map(line).collect();
-        Some(Self { lines, head: Head::new(&first.task, HeaderMap::new()), leave })
+        Some(Self { lines, head: Head::new(&first.task, allowance::headers(&first.left)), leave })
     }
 }
 

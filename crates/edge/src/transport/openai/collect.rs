@@ -4,12 +4,12 @@ use super::fault::{Fault, not_whole};
 use super::head::Head;
 use super::leave::StopOnLeave;
 use super::usage::OpenAiUsage;
+use crate::allowance;
 use crate::follow::Follower;
 use crate::refusal::Refusal;
 use crate::submit::Accepted;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use serde_json::{Value, json};
 use tidewire_core::{Ending, Event, Kind, Usage};
 use tidewire_proto::Code;
@@ -36,7 +36,7 @@ pub(super) async fn whole(
     let mut choices = Vec::with_capacity(accepted.len());
     let mut used = Usage::default();
     for (index, (one, follower)) in accepted.iter().zip(followers).enumerate() {
-        let mut head = Head::new(&one.task, HeaderMap::new());
+        let mut head = Head::new(&one.task, allowance::headers(&one.left));
         let (message, ending) = read(follower, &mut head).await?;
         leave.stay(one.at());
         if let Some(error) = not_whole(&ending) {

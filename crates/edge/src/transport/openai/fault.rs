@@ -23,13 +23,15 @@ impl From<Refusal> for Fault {
 impl Fault {
     /// With these headers beside.
     pub(super) fn with(error: WireError, headers: HeaderMap) -> Self {
-        Self { refusal: Refusal(error), headers }
+        Self { refusal: error.into(), headers }
     }
 }
 
 /// OpenAI's error object.
 pub(super) fn error_object(error: &WireError) -> serde_json::Value {
     let kind = match error.status() {
+        // As OpenAI tells an account without credit from one that is too fast.
+        _ if error.code == Code::BudgetExceeded.as_str() => "insufficient_quota",
         401 => "authentication_error",
         403 => "permission_error",
         429 => "rate_limit_error",

@@ -193,7 +193,7 @@ impl Connection {
                 }
                 Err((reference, refusal)) => self.take(Answer::refused(reference, refusal)),
             },
-            Err(refused) => self.take(Answer::refused(refused.reference, Refusal(refused.error))),
+            Err(refused) => self.take(Answer::refused(refused.reference, refused.error.into())),
         }
         Ok(())
     }

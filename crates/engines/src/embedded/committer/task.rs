@@ -151,15 +151,7 @@ impl Committer {
         if let Some(given) = round.keys.get(&(tenant, key.to_owned())) {
             return Ok(Some(*given));
         }
-        let store = &self.shared.store;
-        let what = || format!("the idempotency key {key:?}");
-        let stored_key = key::idempotency(tenant, key);
-        let Some(body) = Store::body(&store.db.snapshot(), &store.idempotency, &stored_key, what)? else {
-            return Ok(None);
-        };
-        let parts = body.split_first_chunk::<16>().and_then(|(id, hash)| Some((*id, hash.try_into().ok()?)));
-        let (id, hash) = parts.ok_or_else(|| Trouble::damaged(what()))?;
-        Ok(Some((TaskId::from_bytes(id), u64::from_le_bytes(hash))))
+        self.shared.store.holder(tenant, key)
     }
 
     pub(super) fn request_stop(&mut self, round: &mut Round, task: TaskRef) -> Result<Taken, UpdateError> {

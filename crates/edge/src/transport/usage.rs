@@ -1,0 +1,291 @@
+//! `GET /v1/usage`: what was used and what it cost, by day, tenant, key, user, route and deployment.
+
+use super::durable_streams::date;
+use super::tasks::query;
+use crate::Edge;
+use crate::identity::{Caller, Scope};
+use crate::refusal::Refusal;
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::{Totals, UsageQuery, UsageRow};
+use tidewire_core::{TenantId, Timestamp, Usage};
+use tidewire_proto::Code;
+use tidewire_proto::usage::{UsageLine, UsageReport, UsageSums};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Without `from`: a month.
+const DEFAULT_DAYS: u32 = 30;
+
+/// What one report may span: a year, leap day and the day of asking included.
+const MAX_DAYS: u32 = 367;
+
+/// What rows are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    Day,
+    Tenant,
+    Key,
+    User,
+    Route,
+    Deployment,
+}
+
+impl Column {
+    const ALL: [Self; 6] = [Self::Day, Self::Tenant, Self::Key, Self::User, Self::Route, Self::Deployment];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Tenant => "tenant",
+            Self::Key => "key",
+            Self::User => "user",
+            Self::Route => "route",
+            Self::Deployment => "deployment",
+        }
+    }
+
+    fn of(self, row: &UsageRow) -> String {
+        match self {
+            Self::Day => show(row.day),
+            Self::Tenant => row.tenant.0.to_string(),
+            Self::Key => row.payer.key.map(|key| key.to_string()).unwrap_or_default(),
+            Self::User => row.payer.user.as_deref().unwrap_or_default().to_owned(),
+            Self::Route => row.route.to_string(),
+            Self::Deployment => row.deployment.as_deref().unwrap_or_default().to_owned(),
+        }
+    }
+
+    fn set(self, line: &mut UsageLine, value: String) {
+        let place = match self {
+            Self::Day => &mut line.day,
+            Self::Tenant => &mut line.tenant,
+            Self::Key => &mut line.key,
+            Self::User => &mut line.user,
+            Self::Route => &mut line.route,
+            Self::Deployment => &mut line.deployment,
+        };
+        *place = Some(value);
+    }
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    from: Option<String>,
+    to: Option<String>,
+    group_by: Option<String>,
+    tenant: Option<String>,
+    format: Option<String>,
+}
+
+pub(super) async fn usage(State(edge): State<Arc<Edge>>, caller: Caller, raw: RawQuery) -> Result<Response, Refusal> {
+    let asked: Asked = query(raw)?;
+    let csv = match asked.format.as_deref() {
+        None | Some("json") => false,
+        Some("csv") => true,
+        Some(other) => return Err(invalid(format!("`format` is `json` or `csv`, not `{other}`"))),
+    };
+    let columns = columns(asked.group_by.as_deref().unwrap_or("day"))?;
+    let tenant = tenant(&caller, asked.tenant.as_deref())?;
+    let (from_day, to_day) = days(asked.from.as_deref(), asked.to.as_deref(), edge.clock.now())?;
+    let mut rows = edge.ledger.usage(UsageQuery { tenant, from_day, to_day }).await?;
+    // Whoever speaks for one user alone sees that one's.
+    if let Some(user) = caller.payer.user.as_ref().filter(|_| !caller.scopes.has(Scope::Users)) {
+        rows.retain(|row| row.payer.user.as_ref() == Some(user));
+    }
+    let report = report(&rows, &columns, (from_day, to_day));
+    if !csv {
+        return Ok(Json(report).into_response());
+    }
+    let kind = HeaderValue::from_static("text/csv; charset=utf-8");
+    let name = HeaderValue::from_static("attachment; filename=\"usage.csv\"");
+    Ok(([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)], written(&report, &columns))
+        .into_response())
+}
+
+/// Whose usage: the caller's own tenant's, or any one's for an operator.
+fn tenant(caller: &Caller, asked: Option<&str>) -> Result<Option<TenantId>, Refusal> {
+    let Some(asked) = asked else { return Ok(Some(caller.tenant)) };
+    if asked.parse() == Ok(caller.tenant.0) {
+        return Ok(Some(caller.tenant));
+    }
+    caller.require(Scope::AdminRead)?;
+    match asked {
+        "all" => Ok(None),
+        number => {
+            number.parse().map(|id| Some(TenantId(id))).map_err(|_| invalid("`tenant` is a tenant's number, or `all`"))
+        }
+    }
+}
+
+fn columns(names: &str) -> Result<Vec<Column>, Refusal> {
+    let mut columns = Vec::new();
+    for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let found = Column::ALL.into_iter().find(|column| column.name() == name);
+        let known = || Column::ALL.map(Column::name).join(", ");
+        let column = found.ok_or_else(|| invalid(format!("`group_by` names some of {}, not `{name}`", known())))?;
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    Ok(columns)
+}
+
+/// The first and the last day that are asked for.
+fn days(from: Option<&str>, to: Option<&str>, now: Timestamp) -> Result<(u32, u32), Refusal> {
+    let day = |text: &str| {
+        let at = date::parse(&format!("{text}T00:00:00Z"));
+        at.map(day_of).ok_or_else(|| invalid(format!("`{text}` is no day: write it as `2026-11-01`")))
+    };
+    let to = to.map(day).transpose()?.unwrap_or_else(|| day_of(now));
+    let from = from.map(day).transpose()?.unwrap_or_else(|| to.saturating_sub(DEFAULT_DAYS - 1));
+    match to.checked_sub(from) {
+        None => Err(invalid("`to` is before `from`")),
+        Some(span) if span >= MAX_DAYS => Err(invalid(format!("at most {MAX_DAYS} days at once"))),
+        Some(_) => Ok((from, to)),
+    }
+}
+
+fn day_of(at: Timestamp) -> u32 {
+    u32::try_from(at.since(Timestamp::default()).as_secs() / DAY.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn show(day: u32) -> String {
+    let mut text = date::show(Timestamp::default().plus(DAY.saturating_mul(day)));
+    text.truncate("2026-11-01".len());
+    text
+}
+
+fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::new(Code::InvalidRequest, message)
+}
+
+fn report(rows: &[UsageRow], columns: &[Column], (from, to): (u32, u32)) -> UsageReport {
+    let mut groups: BTreeMap<Vec<String>, Totals> = BTreeMap::new();
+    let mut total = Totals::default();
+    for row in rows {
+        let key = columns.iter().map(|column| column.of(row)).collect();
+        add(groups.entry(key).or_default(), row.totals);
+        add(&mut total, row.totals);
+    }
+    let line = |(values, totals): (Vec<String>, Totals)| {
+        let mut line = UsageLine { sums: sums(totals), ..UsageLine::default() };
+        columns.iter().zip(values).for_each(|(column, value)| column.set(&mut line, value));
+        line
+    };
+    UsageReport {
+        from: show(from),
+        to: show(to),
+        group_by: columns.iter().map(|column| column.name().to_owned()).collect(),
+        rows: groups.into_iter().map(line).collect(),
+        total: sums(total),
+    }
+}
+
+fn add(to: &mut Totals, more: Totals) {
+    to.tasks += more.tasks;
+    to.usage = to.usage.plus(more.usage);
+}
+
+fn sums(Totals { tasks, usage }: Totals) -> UsageSums {
+    let Usage { input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, estimated } = usage;
+    let cost_usd = cost.dollars();
+    UsageSums { tasks, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost_usd, estimated }
+}
+
+/// The rows as CSV (<https://www.rfc-editor.org/rfc/rfc4180>), a header first.
+fn written(report: &UsageReport, columns: &[Column]) -> String {
+    let mut text = String::new();
+    for column in columns {
+        text.push_str(column.name());
+        text.push(',');
+    }
+    text.push_str("tasks,input_tokens,cached_tokens,output_tokens,reasoning_tokens,cost_usd,estimated\r\n");
+    for line in &report.rows {
+        let values = [&line.day, &line.tenant, &line.key, &line.user, &line.route, &line.deployment];
+        for column in columns {
+            let place = Column::ALL.iter().position(|one| one == column).and_then(|place| values[place].as_deref());
+            cell(&mut text, place.unwrap_or_default());
+            text.push(',');
+        }
+        let UsageSums { tasks, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost_usd, estimated } =
+            line.sums;
+        // Writing to a string can't fail.
+        let _ = write!(
+            text,
+            "{tasks},{input_tokens},{cached_tokens},{output_tokens},{reasoning_tokens},{cost_usd:.9},{estimated}\r\n"
+        );
+    }
+    text
+}
+
+/// A user's name comes from a client. One that a spreadsheet would take for a formula gets an apostrophe in front.
+fn cell(text: &mut String, value: &str) {
+    let formula = value.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let value = if formula { format!("'{value}") } else { value.to_owned() };
+    if value.contains([',', '"', '\n', '\r']) {
+        let _ = write!(text, "\"{}\"", value.replace('"', "\"\""));
+    } else {
+        text.push_str(&value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewire_core::{Money, Payer};
+
+    fn row(day: u32, user: &str, output_tokens: u64) -> UsageRow {
+        let usage = Usage { output_tokens, cost: Money(1_500_000_000), ..Usage::default() };
+        UsageRow {
+            day,
+            tenant: TenantId(1),
+            payer: Payer { key: None, user: Some(user.into()) },
+            route: "r".into(),
+            deployment: None,
+            totals: Totals { tasks: 1, usage },
+        }
+    }
+
+    #[test]
+    fn rows_are_summed_by_what_is_asked_for() {
+        let rows = [row(20_393, "b", 1), row(20_393, "a", 2), row(20_394, "a", 4)];
+        let by_day = report(&rows, &columns("day").unwrap(), (20_393, 20_394));
+        assert_eq!((by_day.from.as_str(), by_day.to.as_str()), ("2025-11-01", "2025-11-02"));
+        let days: Vec<_> = by_day.rows.iter().map(|line| (line.day.as_deref(), line.sums.output_tokens)).collect();
+        assert_eq!(days, [(Some("2025-11-01"), 3), (Some("2025-11-02"), 4)]);
+        assert_eq!((by_day.total.tasks, by_day.total.cost_usd), (3, 4.5));
+        let by_user = report(&rows, &columns("user,route").unwrap(), (20_393, 20_394));
+        assert_eq!(by_user.rows[0].user.as_deref(), Some("a"));
+        assert_eq!(by_user.rows[0].sums.output_tokens, 6);
+        assert!(columns("user,model").is_err());
+    }
+
+    #[test]
+    fn days_are_utc_and_no_more_than_a_year() {
+        let now = Timestamp::from_millis(20_393 * 86_400_000 + 5);
+        assert_eq!(days(None, None, now).unwrap(), (20_364, 20_393));
+        assert_eq!(days(Some("2025-11-01"), Some("2025-11-01"), now).unwrap(), (20_393, 20_393));
+        assert!(days(Some("2025-11-02"), Some("2025-11-01"), now).is_err());
+        assert!(days(Some("2020-01-01"), None, now).is_err());
+        assert!(days(Some("yesterday"), None, now).is_err());
+    }
+
+    #[test]
+    fn a_name_is_no_formula_and_breaks_no_line() {
+        let rows = [row(20_393, "=HYPERLINK(\"x\")", 1), row(20_393, "a,b", 1)];
+        let columns = columns("user").unwrap();
+        let text = written(&report(&rows, &columns, (20_393, 20_393)), &columns);
+        let lines: Vec<_> = text.split("\r\n").collect();
+        assert_eq!(lines[0], "user,tasks,input_tokens,cached_tokens,output_tokens,reasoning_tokens,cost_usd,estimated");
+        assert_eq!(lines[1], "\"'=HYPERLINK(\"\"x\"\")\",1,0,0,1,0,1.500000000,false");
+        assert_eq!(lines[2], "\"a,b\",1,0,0,1,0,1.500000000,false");
+    }
+}
