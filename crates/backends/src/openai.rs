@@ -1,40 +1,35 @@
-//! A backend for every server that speaks OpenAI's chat completions: OpenAI itself, vLLM, llama.cpp, Ollama,
+//! A backend for every server that speaks OpenAI's chat completions: OpenAI itself, Azure, vLLM, llama.cpp, Ollama,
 //! `OpenRouter` and most others.
 //!
 //! It changes `model`, `stream` and `stream_options.include_usage` in a request and nothing else, so a field that
 //! is new at the upstream needs no new version of this.
 
 mod answer;
+mod azure;
+mod embeddings;
 mod frame;
 mod models;
-mod refusal;
+mod places;
 mod request;
-mod secret;
-mod upstream;
 
-pub use upstream::BadSettings;
+pub use crate::upstream::BadSettings;
 
-use answer::{Answer, Form};
+use crate::upstream::{Answer, Auth, Settings, Upstream, Wanted, first_token, replay};
+use answer::Completions;
 use async_trait::async_trait;
-use http::{Response, StatusCode};
-use hyper::body::Incoming;
-use std::time::Duration;
-use tidewire_core::port::{Backend, BackendError, Begins, MAX_APPEND_BYTES, Model, Request, Run, Timeouts};
-use upstream::Upstream;
+use places::Places;
+use tidewire_core::port::{
+    Backend, BackendError, Begins, Chunk, EmbedRequest, Embedded, Embedder, Model, Request, Run,
+};
 
-/// The longest event, and the longest answer in one piece: nothing longer could be appended to a log.
-const MAX_ANSWER_BYTES: usize = MAX_APPEND_BYTES;
 /// The longest list of models: ten times that of `OpenRouter`, the longest one known.
 const MAX_MODELS_BYTES: usize = 8 * 1024 * 1024;
-/// How much of an error's body is read: ten times what any upstream was seen to say.
-const MAX_ERROR_BYTES: usize = 64 * 1024;
-/// How long an error's body or the list of models may take: an upstream sends both from memory.
-const SHORT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An OpenAI-compatible upstream. Connections are pooled, so make one for each base URL and key, and keep it.
 #[derive(Debug)]
 pub struct OpenAi {
     upstream: Upstream,
+    places: Places,
 }
 
 impl OpenAi {
@@ -43,15 +38,14 @@ impl OpenAi {
     /// The environment's proxy settings are not followed, and neither are redirects: the key goes to this host
     /// and nowhere else. Certificates are checked against those of the system, which `SSL_CERT_FILE` can replace.
     pub fn new(base: &str, key: Option<&str>) -> Result<Self, BadSettings> {
-        Ok(Self { upstream: Upstream::new(base, key)? })
+        Self::with(&Settings { url: base.to_owned(), key: key.map(str::to_owned), headers: Vec::new() })
     }
 
-    async fn refusal(&self, answer: Response<Incoming>) -> BackendError {
-        let (head, body) = answer.into_parts();
-        let mut deadline = Box::pin(tokio::time::sleep(SHORT_ANSWER_TIMEOUT));
-        // The status tells enough where the body does not come.
-        let body = upstream::read(body, MAX_ERROR_BYTES, deadline.as_mut()).await.unwrap_or_default();
-        refusal::by_status(head.status, &head.headers, &body, self.upstream.secret())
+    /// The same with headers that go with each request.
+    pub fn with(settings: &Settings) -> Result<Self, BadSettings> {
+        let upstream = Upstream::new(settings, Auth::Bearer, &[])?;
+        let places = Places::fixed(&upstream, "")?;
+        Ok(Self { upstream, places })
     }
 }
 
@@ -60,23 +54,31 @@ impl Backend for OpenAi {
     async fn run(&self, request: Request) -> Result<Run, BackendError> {
         let body = request::body(&request.model, &request.input)?;
         let timeouts = request.timeouts;
-        let mut first_token = Box::pin(tokio::time::sleep(timeouts.first_token));
-        let answer = self.upstream.chat(body, timeouts.connect, first_token.as_mut()).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(self.refusal(answer).await);
-        }
-        let form = Form::of(answer.headers())?;
-        let secret = self.upstream.secret().clone();
-        let answer = Answer::new(answer.into_body(), form, first_token, timeouts.between_tokens, secret);
-        Ok(Run { begins: Begins::Afresh, chunks: Box::pin(answer), limits: Vec::new() })
+        let mut deadline = first_token(timeouts);
+        let uri = self.places.chat(&self.upstream, &request.model)?;
+        let answer = self.upstream.post(&uri, Wanted::Events, body, timeouts.connect, deadline.as_mut()).await?;
+        Answer::run(&self.upstream, answer, Completions, deadline, timeouts, Begins::Afresh)
     }
 
     async fn models(&self) -> Result<Vec<Model>, BackendError> {
-        let mut deadline = Box::pin(tokio::time::sleep(SHORT_ANSWER_TIMEOUT));
-        let answer = self.upstream.models(Timeouts::default().connect, deadline.as_mut()).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(self.refusal(answer).await);
-        }
-        models::parse(&upstream::read(answer.into_body(), MAX_MODELS_BYTES, deadline.as_mut()).await?)
+        models::parse(&self.upstream.list(&self.places.models, MAX_MODELS_BYTES).await?)
     }
+}
+
+/// Inputs of one call are all texts or all tokens.
+#[async_trait]
+impl Embedder for OpenAi {
+    async fn embed(&self, request: EmbedRequest) -> Result<Embedded, BackendError> {
+        let body = embeddings::body(&request)?;
+        let uri = self.places.embeddings(&self.upstream, &request.model)?;
+        let asked = self.upstream.ask(&uri, body, embeddings::MAX_VECTORS_BYTES, request.timeouts).await;
+        let (answer, limits) = asked?;
+        let (vectors, usage) = embeddings::parse(&answer, request.inputs.len())?;
+        Ok(Embedded { vectors, usage, limits })
+    }
+}
+
+/// The chunks of a whole answer of events, which is cut into pieces anywhere: for tests and fuzzing.
+pub fn chunks<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Result<Chunk, BackendError>> {
+    replay(Completions, pieces)
 }

@@ -18,6 +18,7 @@
 mod play;
 mod script;
 mod stats;
+mod vectors;
 
 pub use script::{Accident, Script, text};
 pub use stats::{Counts, Stats};

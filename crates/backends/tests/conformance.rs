@@ -17,3 +17,8 @@ async fn the_scripted_backend_keeps_the_promises_of_its_port() {
         tidewire_testkit::backend::check(&Scripted::new(script.clone()), request, &text(&script)).await;
     }
 }
+
+#[tokio::test]
+async fn the_scripted_backend_keeps_the_promises_of_an_embedder() {
+    tidewire_testkit::embedder::check(&Scripted::new(Script::default()), "scripted").await;
+}

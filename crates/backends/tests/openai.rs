@@ -7,8 +7,12 @@
 mod answers;
 #[path = "openai/connections.rs"]
 mod connections;
+#[path = "openai/embeddings.rs"]
+mod embeddings;
 #[path = "openai/failures.rs"]
 mod failures;
+#[path = "openai/limits.rs"]
+mod limits;
 #[path = "support/runs.rs"]
 mod runs;
 #[path = "support/upstream.rs"]

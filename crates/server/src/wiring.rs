@@ -5,6 +5,7 @@ mod engines;
 #[cfg_attr(not(test), expect(dead_code, reason = "deployments take their prices from it next"))]
 mod prices;
 pub(crate) mod store;
+mod upstreams;
 
 pub(crate) use deployments::{Deployments, listed_models, models_of, upstreams_for};
 pub(crate) use engines::Engines;

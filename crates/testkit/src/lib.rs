@@ -34,6 +34,7 @@ pub mod commit_point;
 pub mod directory;
 pub mod disk;
 pub mod dispatch;
+pub mod embedder;
 pub mod event_log;
 pub mod ledger;
 pub mod log_keeping;

@@ -1,7 +1,7 @@
 //! Reads the settings from their three places, and says what is wrong with them.
 
 use super::reference::SETTINGS;
-use super::{BackendKind, Config};
+use super::{BackendKind, Config, DeploymentConfig};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -152,17 +152,27 @@ fn contradiction(config: &Config) -> Option<String> {
         if !names.insert(name) {
             return Some(format!("two deployments are named `{name}`"));
         }
-        match deployment.backend {
-            BackendKind::Openai if deployment.url.is_none() => {
-                return Some(format!("the deployment `{name}` needs `url`, such as \"https://api.openai.com/v1\""));
-            }
-            BackendKind::Local if deployment.weights.is_none() => {
-                return Some(format!("the deployment `{name}` needs `weights`, a GGUF file"));
-            }
-            _ => {}
+        if let Some(what) = incomplete(deployment) {
+            return Some(format!("the deployment `{name}` {what}"));
         }
     }
     None
+}
+
+fn incomplete(deployment: &DeploymentConfig) -> Option<&'static str> {
+    let keys = usize::from(deployment.key_env.is_some()) + usize::from(deployment.key_file.is_some());
+    match deployment.backend {
+        _ if keys > 1 => Some("has two keys: leave out `key_env` or `key_file`"),
+        BackendKind::Openai if deployment.url.is_none() => Some("needs `url`, such as \"https://api.openai.com/v1\""),
+        BackendKind::Azure if deployment.url.is_none() => {
+            Some("needs `url`, such as \"https://NAME.openai.azure.com\"")
+        }
+        BackendKind::Anthropic | BackendKind::Gemini if deployment.url.is_none() && keys == 0 => {
+            Some("needs a key: `key_env` or `key_file`")
+        }
+        BackendKind::Local if deployment.weights.is_none() => Some("needs `weights`, a GGUF file"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -195,6 +205,10 @@ mod tests {
     #[test]
     fn an_incomplete_deployment_says_what_it_needs() {
         assert!(error("[[deployment]]\nname = \"x\"\nbackend = \"openai\"").contains("needs `url`"));
+        assert!(error("[[deployment]]\nname = \"x\"\nbackend = \"azure\"").contains("needs `url`"));
+        assert!(error("[[deployment]]\nname = \"x\"\nbackend = \"gemini\"").contains("needs a key"));
+        let keys = "[[deployment]]\nname = \"x\"\nbackend = \"anthropic\"\nkey_env = \"A\"\nkey_file = \"b\"";
+        assert!(error(keys).contains("two keys"));
         let twice = "[[deployment]]\nname = \"x\"\nbackend = \"scripted\"\n".repeat(2);
         assert!(error(&twice).contains("two deployments"));
     }

@@ -91,13 +91,30 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "deployment.backend",
         "\"openai\"",
-        "`openai` (any OpenAI-compatible server), `local` (a GGUF file), `scripted` (tests and benchmarks)",
+        "`openai` (any OpenAI-compatible server), `azure` (OpenAI at Azure), `anthropic`, `gemini`, `local` (a GGUF file), \
+         `scripted` (tests and benchmarks)",
     ),
     setting("deployment.serves", "\"gpt-4o-mini\"", "public model name, where several deployments share one"),
     setting("deployment.has", "[\"eu\"]", "what tasks may name in `needs`"),
     setting("deployment.model", "\"gpt-4o-mini\"", "the model's name at the backend; the public name unless set"),
-    setting("deployment.url", "\"https://api.openai.com/v1\"", "`openai`: base URL, its `/v1` included"),
-    setting("deployment.key_env", "\"OPENAI_API_KEY\"", "`openai`: the variable that holds the key"),
+    setting(
+        "deployment.url",
+        "\"https://api.openai.com/v1\"",
+        "base URL with its `/v1`; `azure`: the endpoint; `anthropic`, `gemini`: their public one unless set",
+    ),
+    setting("deployment.key_env", "\"OPENAI_API_KEY\"", "the variable that holds the upstream's key"),
+    setting("deployment.key_file", "\"/run/secrets/openai\"", "or the file that holds it"),
+    setting(
+        "deployment.api_version",
+        "\"2024-10-21\"",
+        "`azure`: a date for the older form of its URLs, none for `/openai/v1`; `anthropic`: 2023-06-01 unless set",
+    ),
+    setting(
+        "deployment.headers",
+        "{ \"HTTP-Referer\" = \"https://a.example\" }",
+        "headers for each request to the upstream; shown with the settings, so not for secrets",
+    ),
+    setting("deployment.max_tokens", "8192", "`anthropic`: the longest answer where a request does not say"),
     setting("deployment.weights", "\"/models/some.gguf\"", "`local`: a GGUF file"),
     setting("deployment.threads", "1", "`local`: threads that compute"),
     setting("deployment.context_tokens", "4096", "`local`: tokens of prompt and answer"),

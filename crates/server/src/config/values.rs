@@ -1,6 +1,7 @@
 //! The settings as types, with their defaults. `reference` documents each; a test holds the two together.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -138,6 +139,9 @@ pub(crate) struct BuiltIn {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum BackendKind {
     Openai,
+    Azure,
+    Anthropic,
+    Gemini,
     Local,
     Scripted,
 }
@@ -158,6 +162,14 @@ pub(crate) struct DeploymentConfig {
     pub(crate) url: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key_env: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) api_version: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) headers: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) weights: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! Which backend answers for which model.
 
+use super::upstreams::Upstream;
 use crate::config::{BackendKind, Config, DeploymentConfig, variable};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use tidewire_backends::openai::OpenAi;
 use tidewire_backends::scripted::{Script, Scripted};
 use tidewire_core::Catalog;
 use tidewire_core::catalog::{Deployment, Takes};
-use tidewire_core::port::{Backend, Clock, Model};
+use tidewire_core::port::{Backend, Clock, Embedder, Model};
 use tidewire_worker::Slots;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,9 @@ const FIRST_LISTING: Duration = Duration::from_secs(2);
 pub(crate) struct Deployments {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) backends: HashMap<Arc<str>, Arc<dyn Backend>>,
+    /// Those of them that make vectors.
+    #[allow(dead_code, reason = "the face for embeddings is the one to read it")]
+    pub(crate) embedders: HashMap<Arc<str>, Arc<dyn Embedder>>,
     pub(crate) slots: Vec<Slots>,
     /// Upstreams that are asked for their models.
     pub(crate) listing: Vec<Arc<str>>,
@@ -42,6 +46,7 @@ impl Deployments {
         let mut made = Self {
             catalog: Arc::default(),
             backends: HashMap::new(),
+            embedders: HashMap::new(),
             slots: Vec::new(),
             listing: Vec::new(),
             #[cfg(feature = "local")]
@@ -54,7 +59,9 @@ impl Deployments {
         }
         for (index, url) in upstreams.iter().enumerate() {
             let capability: Arc<str> = format!("upstream-{}", index + 1).into();
-            made.add(&capability, Arc::new(upstream(url)?), UPSTREAM_SLOTS);
+            let upstream = Arc::new(upstream(url)?);
+            made.embedders.insert(capability.clone(), upstream.clone());
+            made.add(&capability, upstream, UPSTREAM_SLOTS);
             made.listing.push(capability.clone());
             deployments.push(Deployment { capability, takes: Takes::Any, built_in: false, has: Vec::new() });
         }
@@ -75,20 +82,17 @@ impl Deployments {
         into: &mut Vec<Deployment>,
     ) -> Result<(), String> {
         let name: Arc<str> = deployment.name.as_str().into();
-        let (backend, slots): (Arc<dyn Backend>, usize) = match deployment.backend {
-            BackendKind::Scripted => (Arc::new(Scripted::new(Script::default())), SCRIPTED_SLOTS),
-            BackendKind::Openai => {
-                let key = match &deployment.key_env {
-                    Some(key_env) => Some(variable(key_env).ok_or_else(|| {
-                        format!("the deployment `{name}` wants its key in {key_env}, which is not set")
-                    })?),
-                    None => None,
-                };
-                let url = deployment.url.as_deref().unwrap_or_default();
-                let made = OpenAi::new(url, key.as_deref());
-                (Arc::new(made.map_err(|error| format!("the deployment `{name}`: {error}"))?), UPSTREAM_SLOTS)
+        let (backend, slots): (Arc<dyn Backend>, usize) = match (Upstream::of(deployment)?, deployment.backend) {
+            (Some(upstream), _) => {
+                self.embedders.extend(upstream.embedder.map(|embedder| (name.clone(), embedder)));
+                (upstream.backend, UPSTREAM_SLOTS)
             }
-            BackendKind::Local => self.local(config, deployment, clock)?,
+            (None, BackendKind::Local) => self.local(config, deployment, clock)?,
+            (None, _) => {
+                let scripted = Arc::new(Scripted::new(Script::default()));
+                self.embedders.insert(name.clone(), scripted.clone());
+                (scripted, SCRIPTED_SLOTS)
+            }
         };
         self.add(&name, backend, deployment.slots.unwrap_or(slots));
         let model = deployment.model.as_deref().unwrap_or(&deployment.name).into();

@@ -16,10 +16,10 @@ impl Secret {
         Self(key.map(str::trim).filter(|key| !key.is_empty()).map(Arc::from))
     }
 
-    /// The value of an `Authorization` header.
-    pub(super) fn bearer(&self) -> Result<Option<HeaderValue>, InvalidHeaderValue> {
+    /// The value of the header that carries it.
+    pub(super) fn header(&self, prefix: &str) -> Result<Option<HeaderValue>, InvalidHeaderValue> {
         let Some(key) = &self.0 else { return Ok(None) };
-        let mut value = HeaderValue::try_from(format!("Bearer {key}"))?;
+        let mut value = HeaderValue::try_from(format!("{prefix}{key}"))?;
         value.set_sensitive(true);
         Ok(Some(value))
     }

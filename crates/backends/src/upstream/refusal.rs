@@ -1,5 +1,6 @@
 //! What an upstream's error means for us. Its forms differ from server to server; they are listed at `Told::parse`.
 
+use super::limits;
 use super::secret::Secret;
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
@@ -21,9 +22,9 @@ pub(super) fn by_status(status: StatusCode, headers: &HeaderMap, body: &[u8], se
     BackendError {
         fault,
         message,
-        retry_after: retry_after(headers),
+        retry_after: retry_after(headers).or(told.retry_after),
         status: Some(status.as_u16()),
-        limits: Vec::new(),
+        limits: limits::read(headers),
     }
 }
 
@@ -36,7 +37,7 @@ pub(super) fn in_band(body: &[u8], secret: &Secret) -> BackendError {
         Some(message) => format!("the upstream broke off with an error: {}", presentable(message, secret)),
         None => "the upstream broke off with an error".to_owned(),
     };
-    BackendError { fault, message, retry_after: None, status: told.status, limits: Vec::new() }
+    BackendError { fault, message, retry_after: told.retry_after, status: told.status, limits: Vec::new() }
 }
 
 /// What an upstream told of its error.
@@ -48,6 +49,8 @@ struct Told {
     param: String,
     /// A code that is a number is an HTTP status.
     status: Option<u16>,
+    /// Google tells in the body when to come again.
+    retry_after: Option<Duration>,
 }
 
 impl Told {
@@ -70,10 +73,12 @@ impl Told {
         });
         Self {
             message: message.filter(|message| !message.is_empty()),
-            code: text("code").to_owned(),
-            kind: text("type").to_owned(),
+            code: google_reason(error).unwrap_or(text("code")).to_owned(),
+            // Google calls `status` what others call `type`.
+            kind: if text("type").is_empty() { text("status") } else { text("type") }.to_owned(),
             param: text("param").to_owned(),
             status: number.and_then(|number| u16::try_from(number).ok()).filter(|status| (400..600).contains(status)),
+            retry_after: google_delay(error),
         }
     }
 
@@ -92,6 +97,12 @@ impl Told {
                 Some(Fault::ContextTooLong)
             }
             ("model_not_found", _) | (_, "model_not_found") => Some(Fault::UnknownModel),
+            // Azure's deployments are its models.
+            ("DeploymentNotFound", _) => Some(Fault::UnknownModel),
+            // Google says 400 to a wrong key, and to an account or a country that it does not serve.
+            ("API_KEY_INVALID", _) | (_, "FAILED_PRECONDITION") => Some(Fault::Unauthorized),
+            // Anthropic and Google have no name for it, only these sentences.
+            (_, "invalid_request_error" | "INVALID_ARGUMENT") if self.says_too_long() => Some(Fault::ContextTooLong),
             // vLLM has no name for it: newer ones mark the parameter, and older ones only say this sentence.
             (_, "BadRequestError")
                 if self.param == "input_tokens"
@@ -103,18 +114,54 @@ impl Told {
         }
     }
 
+    fn says_too_long(&self) -> bool {
+        const SENTENCES: [&str; 3] = [
+            "prompt is too long",
+            "input length and `max_tokens` exceed context limit",
+            "exceeds the maximum number of tokens allowed",
+        ];
+        self.message.as_ref().is_some_and(|message| SENTENCES.iter().any(|sentence| message.contains(sentence)))
+    }
+
     /// Names of whole families of errors, which only count where there is no status.
     fn fault_by_family(&self) -> Option<Fault> {
         let family = |name: &str| match name {
-            "invalid_request_error" => Some(Fault::InvalidRequest),
-            "authentication_error" | "permission_error" | "invalid_api_key" => Some(Fault::Unauthorized),
-            "rate_limit_error" | "rate_limit_exceeded" | "insufficient_quota" => Some(Fault::RateLimited),
-            "server_error" | "overloaded_error" | "unavailable_error" => Some(Fault::Overloaded),
-            "timeout" => Some(Fault::TimedOut),
+            "invalid_request_error" | "request_too_large" | "INVALID_ARGUMENT" => Some(Fault::InvalidRequest),
+            "authentication_error"
+            | "permission_error"
+            | "billing_error"
+            | "invalid_api_key"
+            | "PERMISSION_DENIED"
+            | "UNAUTHENTICATED" => Some(Fault::Unauthorized),
+            "not_found_error" | "NOT_FOUND" => Some(Fault::UnknownModel),
+            "rate_limit_error" | "rate_limit_exceeded" | "insufficient_quota" | "RESOURCE_EXHAUSTED" => {
+                Some(Fault::RateLimited)
+            }
+            "server_error" | "api_error" | "overloaded_error" | "unavailable_error" | "UNAVAILABLE" | "INTERNAL" => {
+                Some(Fault::Overloaded)
+            }
+            "timeout" | "timeout_error" | "DEADLINE_EXCEEDED" => Some(Fault::TimedOut),
             _ => None,
         };
         family(&self.code).or_else(|| family(&self.kind))
     }
+}
+
+/// The detail of a Google error with this type.
+fn google_detail<'a>(error: &'a Value, kind: &str) -> Option<&'a Value> {
+    let details = error.get("details")?.as_array()?;
+    details.iter().find(|detail| detail.get("@type").and_then(Value::as_str).is_some_and(|name| name.ends_with(kind)))
+}
+
+/// Why, in one word: `API_KEY_INVALID`.
+fn google_reason(error: &Value) -> Option<&str> {
+    google_detail(error, "google.rpc.ErrorInfo")?.get("reason")?.as_str()
+}
+
+/// When to come again, written as `34.07s`.
+fn google_delay(error: &Value) -> Option<Duration> {
+    let delay = google_detail(error, "google.rpc.RetryInfo")?.get("retryDelay")?.as_str()?;
+    Duration::try_from_secs_f64(delay.strip_suffix('s')?.parse().ok()?).ok()
 }
 
 fn fault_by_status(status: u16) -> Fault {
