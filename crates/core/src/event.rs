@@ -36,11 +36,13 @@ pub enum Kind {
     Batch = 13,
     /// A task of a batch has ended. JSON: `{task, index, state, done, failed, stopped, total}`.
     Progress = 14,
+    /// The vector of one input. JSON: `{index, embedding}`, see [`embeddings::Vector`](crate::embeddings::Vector).
+    Embedding = 15,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Started,
         Self::Text,
         Self::Reasoning,
@@ -55,6 +57,7 @@ impl Kind {
         Self::End,
         Self::Batch,
         Self::Progress,
+        Self::Embedding,
     ];
 
     /// The kind with this number on disk.
@@ -79,6 +82,7 @@ impl Kind {
             Self::End => "end",
             Self::Batch => "batch",
             Self::Progress => "progress",
+            Self::Embedding => "embedding",
         }
     }
 

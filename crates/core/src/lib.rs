@@ -4,6 +4,7 @@
 //! through [`port`], so that a test can repeat a run.
 
 pub mod catalog;
+pub mod embeddings;
 pub mod ending;
 pub mod event;
 pub mod family;

@@ -54,10 +54,11 @@ pub(crate) async fn admit(edge: &Edge, caller: &Caller, submission: Submission) 
     }
     let input = input(&submission)?;
     let chat = Chat::read(&input).map_err(|error| invalid(format!("`input` can't be read: {error}")))?;
+    chat.check()?;
     admit_chat(edge, caller, submission, input.clone(), &chat).await
 }
 
-/// The task that a chat request asks for, which was read already. `submission` says what else is asked of it.
+/// The task that a request for a chat or for embeddings asks for, which was read and checked already. `submission` says what else is asked of it.
 pub(crate) async fn admit_chat(
     edge: &Edge,
     caller: &Caller,
@@ -65,7 +66,6 @@ pub(crate) async fn admit_chat(
     input: Bytes,
     chat: &Chat<'_>,
 ) -> Result<Admitted, Refusal> {
-    chat.check()?;
     // OpenAI's clients may send any name in `user`: it counts only where the key may speak for users.
     let in_chat = || chat.user().filter(|_| caller.scopes.has(Scope::Users)).map(Cow::Owned);
     let user = submission.user.as_deref().map(Cow::Borrowed).or_else(in_chat);

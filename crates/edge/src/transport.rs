@@ -91,6 +91,7 @@ fn faces(edge: &Arc<Edge>) -> Vec<Endpoint> {
         stream(DELETE),
         native(GET, "/v1/ws", Needs::Caller, get(websocket::upgrade)),
         openai(POST, "/v1/chat/completions", WRITE, post(openai::chat)),
+        openai(POST, "/v1/embeddings", WRITE, post(openai::embeddings)),
         openai(GET, "/v1/models", Needs::Caller, get(openai::models)),
         openai(GET, "/v1/models/{*name}", Needs::Caller, get(openai::model)),
         openai(POST, "/v1/files", FILES, post(files::upload)),

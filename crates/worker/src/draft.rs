@@ -151,6 +151,10 @@ impl Draft {
                 self.has_more_than_text |= event.kind != Kind::Logprobs;
                 *unaccounted += 1;
             }
+            Kind::Embedding => {
+                self.begins_at.get_or_insert(event.offset);
+                self.has_more_than_text = true;
+            }
             Kind::Rewind => self.forget_text(),
             // Before a `retry` of this attempt can speak for it alone.
             Kind::Started => self.count_lost(unaccounted),

@@ -7,6 +7,7 @@
 pub mod batcher;
 mod context;
 mod draft;
+pub mod embeddings;
 mod ends;
 mod files;
 mod keeper;

@@ -142,6 +142,7 @@ impl Intake {
             Chunk::Reasoning(text) => self.piece(Kind::Reasoning, text, at),
             Chunk::ToolCall(json) => self.piece(Kind::ToolCall, json, at),
             Chunk::Logprobs(json) => self.push(Kind::Logprobs, json, at),
+            Chunk::Embedding(json) => self.push(Kind::Embedding, json, at),
             Chunk::Usage(usage) => {
                 self.counted = Some(usage);
                 self.uncounted = 0;

@@ -159,6 +159,8 @@ pub enum Chunk {
     ToolCall(Bytes),
     /// An OpenAI `logprobs.content` array of the tokens of the text chunk before it, as JSON.
     Logprobs(Bytes),
+    /// A vector, as JSON of [`embeddings::Vector`](crate::embeddings::Vector).
+    Embedding(Bytes),
     /// Tokens used by this run so far; a later one replaces an earlier one.
     Usage(Usage),
     /// The answer is whole. OpenAI's `finish_reason`: `stop`, `length`, `tool_calls`, ...

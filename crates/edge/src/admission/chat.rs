@@ -28,6 +28,9 @@ pub(crate) struct Chat<'a> {
     n: Option<&'a RawValue>,
     #[serde(borrow, default)]
     user: Option<&'a RawValue>,
+    /// Nothing is written in answer: it asks for embeddings.
+    #[serde(skip)]
+    wordless: bool,
 }
 
 #[derive(serde::Deserialize)]
@@ -41,8 +44,13 @@ impl<'a> Chat<'a> {
         serde_json::from_slice(input)
     }
 
+    /// The same request, to which nothing is written in answer.
+    pub(crate) fn wordless(self) -> Self {
+        Self { wordless: true, ..self }
+    }
+
     /// Refuses a request without messages.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
         match self.messages {
             Messages::Some => Ok(()),
             Messages::Empty => Err(invalid("`messages` is empty")),
@@ -52,6 +60,9 @@ impl<'a> Chat<'a> {
 
     /// How many tokens the answer may have, where the request says so and the number is one.
     pub(crate) fn answer_tokens(&self) -> Option<u64> {
+        if self.wordless {
+            return Some(0);
+        }
         self.max_completion_tokens.or(self.max_tokens).and_then(|number| number.get().parse().ok())
     }
 

@@ -4,6 +4,7 @@ mod chat;
 mod choices;
 mod chunks;
 mod collect;
+mod embeddings;
 mod fault;
 mod head;
 mod leave;
@@ -11,5 +12,6 @@ mod models;
 mod usage;
 
 pub(super) use chat::chat;
+pub(super) use embeddings::embeddings;
 pub(super) use fault::Fault;
 pub(super) use models::{model, models};

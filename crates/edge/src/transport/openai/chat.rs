@@ -22,6 +22,9 @@ use tidewire_proto::{Code, Submission};
 /// How many answers one request may ask for: each is a task of its own.
 const MAX_CHOICES: u32 = 16;
 
+/// A longer request takes most of the buffer that it lies in anyway.
+const COPIED_BYTES: usize = 64 * 1024;
+
 /// `continue` keeps the task running when its caller leaves; it can be followed by its id.
 const ON_DISCONNECT: HeaderName = HeaderName::from_static("tidewire-on-disconnect");
 
@@ -29,10 +32,11 @@ pub(crate) async fn chat(State(edge): State<Arc<Edge>>, caller: Caller, request:
     let (head, body) = request.into_parts();
     let bytes = body::read(&edge, body).await?;
     let chat = Chat::read(&bytes).map_err(|error| body::refused(&bytes, &error))?;
+    chat.check()?;
     let (streams, include_usage) = (chat.streams()?, chat.includes_usage()?);
     let asked = chat.choices(MAX_CHOICES)?;
     let stays = goes_on_without_caller(&head.headers)?;
-    let accepted = submitted(&edge, &caller, &bytes, &chat, asked, stays).await?;
+    let accepted = submitted(&edge, &caller, &owned(&bytes), &chat, asked, stays).await?;
     let to_stop = if stays { Vec::new() } else { accepted.iter().map(Accepted::at).collect() };
     let leave = StopOnLeave::new(edge.clone(), to_stop);
     let mut followers = Vec::with_capacity(accepted.len());
@@ -76,6 +80,12 @@ async fn submitted(
         }
     }
     Ok(accepted)
+}
+
+/// A request's bytes to keep. Short ones are copied: they lie in their connection's read buffer, all of which would be
+/// held as long as the task is.
+pub(super) fn owned(bytes: &Bytes) -> Bytes {
+    if bytes.len() <= COPIED_BYTES { Bytes::copy_from_slice(bytes) } else { bytes.clone() }
 }
 
 fn goes_on_without_caller(headers: &HeaderMap) -> Result<bool, Refusal> {

@@ -60,20 +60,29 @@ pub(super) async fn whole(
     Ok((head, Json(completion)).into_response())
 }
 
-/// One log's message. Nobody reads along, so it is read once, when it has ended.
-async fn read(mut follower: Follower, head: &mut Head) -> Result<(Message, Ending), Refusal> {
-    follower.over().await;
+/// One log's message.
+async fn read(follower: Follower, head: &mut Head) -> Result<(Message, Ending), Refusal> {
     let mut message = Message::default();
+    let ending = to_the_end(follower, head, |event| message.apply(event)).await?;
+    Ok((message, ending))
+}
+
+/// What a log says. Nobody reads along, so it is read once, when it has ended.
+pub(super) async fn to_the_end(
+    mut follower: Follower,
+    head: &mut Head,
+    mut apply: impl FnMut(&Event),
+) -> Result<Ending, Refusal> {
+    follower.over().await;
     loop {
         let batch = follower.page(PAGE_BYTES).await?;
         for event in &batch.events {
             head.hear(event);
             if event.kind == Kind::End {
                 let damaged = |_| Refusal::new(Code::Damaged, "the end of the log can't be read");
-                let ending: Ending = serde_json::from_slice(&event.data).map_err(damaged)?;
-                return Ok((message, ending));
+                return serde_json::from_slice(&event.data).map_err(damaged);
             }
-            message.apply(event);
+            apply(event);
         }
         if batch.over || batch.events.is_empty() {
             return Err(Refusal::new(Code::Damaged, "the log ended without an end event"));
