@@ -18,6 +18,7 @@ mod cold;
 mod committer;
 mod condition;
 mod counts;
+mod desk;
 mod directory;
 mod event_log;
 mod feed;
@@ -40,6 +41,7 @@ mod slots;
 mod space;
 mod stats;
 mod store;
+mod stored_book;
 mod task_list;
 mod task_store;
 mod varint;
@@ -146,6 +148,7 @@ pub struct Engine {
 struct Shared {
     slots: slots::Slots,
     live: live::Live,
+    desk: desk::Desk,
     stats: Stats,
     clock: Arc<dyn Clock>,
     mode: Mode,
@@ -183,10 +186,17 @@ impl Deref for Opened {
 }
 
 impl Shared {
-    fn new(store: Arc<store::Store>, lock: lock::Lock, config: Config, clock: Arc<dyn Clock>) -> Self {
+    fn new(
+        store: Arc<store::Store>,
+        desk: desk::Desk,
+        lock: lock::Lock,
+        config: Config,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             slots: slots::Slots::new(),
             live: live::Live::default(),
+            desk,
             stats: Stats::default(),
             clock,
             mode: config.mode,
@@ -215,6 +225,7 @@ impl Shared {
         tracing::error!(reason = failure.reason, "no changes are taken until the server is started again");
         self.condition.fail(failure);
         self.room.close();
+        self.desk.close();
     }
 
     /// Whether the disk has room for new work.

@@ -7,17 +7,19 @@ mod given;
 
 use std::sync::Mutex;
 use tempfile::TempDir;
+use tidewire_core::Durability;
 use tidewire_engines::embedded::{Config, Engine, Mode};
 use tidewire_testkit::{Harness, commit_point, directory, event_log, ledger, log_keeping, task_store};
 
 struct Embedded {
     mode: Mode,
+    durability: Durability,
     directories: Mutex<Vec<TempDir>>,
 }
 
 impl Embedded {
     fn new(mode: Mode) -> Self {
-        Self { mode, directories: Mutex::default() }
+        Self { mode, durability: Durability::Durable, directories: Mutex::default() }
     }
 
     fn open_in(&self, directory: TempDir) -> Engine {
@@ -39,6 +41,18 @@ impl Harness for Embedded {
         let left = given::copied(self.directories.lock().unwrap().last().unwrap().path());
         drop(engine);
         Some(self.open_in(left))
+    }
+
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+}
+
+/// The ledger keeps entries of transient tasks too, whose logs it never sees.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_of_transient_tasks() {
+    for mode in [Mode::Fsync, Mode::Write] {
+        ledger::check(&Embedded { durability: Durability::Transient, ..Embedded::new(mode) }).await;
     }
 }
 

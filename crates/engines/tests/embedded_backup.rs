@@ -68,7 +68,7 @@ async fn a_restored_store_holds_what_the_backed_up_one_held() {
     close(engine).await;
 
     let (manifest, contents) = verify(&mut archive, &mut |_| ()).unwrap();
-    assert_eq!((manifest.format, contents.damaged, contents.values["tasks"]), (2, 0, 1));
+    assert_eq!((manifest.format, contents.damaged, contents.values["tasks"]), (3, 0, 1));
     let copy = restored(&mut archive);
     let (engine, found) = open(&copy);
     assert_eq!((found.upgraded_from, found.tasks_queued, found.tasks_running), (None, 2, 1));

@@ -14,10 +14,11 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 use tidewire_core::port::{
-    Append, Directory, EventLog, Expect, LogKeeping, RecordName, Retention, Shelf, TaskStore, Writer,
+    Account, Amounts, Append, Directory, EventLog, Expect, Ledger, Limits, LogKeeping, RecordName, Reservation,
+    Retention, Shelf, TaskStore, Writer,
 };
 use tidewire_core::task::Idempotency;
-use tidewire_core::{Durability, Entry, Kind, LogId, LogRef, Offset, Timestamp};
+use tidewire_core::{Durability, Entry, Kind, LogId, LogRef, Money, Offset, Payer, Timestamp};
 use tidewire_engines::embedded::{OpenError, Report, Severity, check, info};
 
 /// A store with something of everything: 1 and 2 have ended, 3 waits, 4 runs; a shared log, trimmed; named records.
@@ -25,6 +26,16 @@ async fn full() -> TempDir {
     let directory = given::empty();
     let (engine, _) = open(&directory);
     for number in 1..=5 {
+        let accounts = [(Account::Tenant(TENANT), Limits { cost_per_day: Some(Money(1_000)), ..Limits::default() })];
+        let reservation = Reservation {
+            task: task(number).at(),
+            at: NOW,
+            payer: Payer::default(),
+            route: "small".into(),
+            amounts: Amounts { requests: 1, input_tokens: 20, output_tokens: 20, cost: Money(100) },
+            accounts: accounts.into(),
+        };
+        engine.reserve(reservation).await.unwrap();
         let mut asked = task(number);
         asked.idempotency = Some(Idempotency { key: format!("key {number}"), body_hash: number });
         engine.submit(asked).await.unwrap();
@@ -116,6 +127,10 @@ fn key_of(directory: &TempDir, keyspace: &str, place: usize) -> Vec<u8> {
     behind(directory, keyspace, |keyspace| keyspace.iter().nth(place).unwrap().key().unwrap().to_vec())
 }
 
+/// Two reservations, and nothing that was ever reserved.
+const NO_BALANCE: &[u8] = br#"{"reserved":{},"overage":{},"settled":{},"released":{},
+    "outstanding":{"requests":2,"input_tokens":40,"output_tokens":40,"cost_nanousd":200},"reservations":2}"#;
+
 type Plant = (&'static str, &'static [&'static str], fn(&TempDir));
 
 /// What is planted, and by which codes it is found: exactly these.
@@ -167,6 +182,23 @@ const PLANTS: &[Plant] = &[
     ("a record of the feed is gone", &["feed"], |store| remove(store, "feed", 2)),
     ("an ended log is not in the index", &["ended_index", "counts"], |store| remove(store, "ended", 0)),
     ("a named record is gone", &["directory"], |store| remove(store, "directory", 1)),
+    ("a reservation is gone", &["balance"], |store| remove(store, "reservations", 0)),
+    ("a reservation of a task that is not there", &["orphan_reservation", "balance"], |store| {
+        let (mut key, value) = behind(store, "reservations", |held| held.iter().next().unwrap().into_inner().unwrap());
+        let body = value[5..].to_vec();
+        key = {
+            let mut key = key.to_vec();
+            key[10] ^= 1;
+            key.into()
+        };
+        put(store, "reservations", &key, &body);
+    }),
+    ("a balance that does not add up", &["balance"], |store| put(store, "meta", b"balance", NO_BALANCE)),
+    ("an account is nonsense", &["account"], |store| put(store, "accounts", br#"{"tenant":9}"#, b"[]")),
+    ("a row of usage is too high", &["totals"], |store| {
+        let key = key_of(store, "usage", 0);
+        put(store, "usage", &key, br#"[90,{"input_tokens":1,"output_tokens":1}]"#);
+    }),
     ("a count is wrong", &["counts"], |store| put(store, "meta", b"counts", &[9, 0, 1, 1, 0, 0, 0])),
 ];
 

@@ -106,3 +106,28 @@ async fn a_store_of_the_previous_format_opens_with_all_it_had() {
         close(engine).await;
     }
 }
+
+#[tokio::test]
+async fn a_store_from_before_there_were_reservations_opens_with_an_empty_book() {
+    let directory = given::empty();
+    let (engine, _) = open(&directory);
+    engine.submit(task(1)).await.unwrap();
+    engine.end(made::leased(task(1).at().log(), 1, 0, Vec::new()), made::ending()).await.unwrap();
+    close(engine).await;
+    // Format 2 had all but these, and said so.
+    let db = fjall::Database::builder(directory.path().join("store")).open().unwrap();
+    let keyspace = |name| db.keyspace(name, fjall::KeyspaceCreateOptions::default).unwrap();
+    for name in ["reservations", "accounts", "usage"] {
+        db.delete_keyspace(keyspace(name)).unwrap();
+    }
+    let meta = keyspace("meta");
+    meta.remove("balance").unwrap();
+    let sum = crc32fast::hash(&[&b"format"[..], &[1], &2u32.to_le_bytes()].concat());
+    meta.insert("format", [&[1][..], &sum.to_le_bytes(), &2u32.to_le_bytes()].concat()).unwrap();
+    drop((meta, db));
+    let (engine, recovered) = open(&directory);
+    assert_eq!((recovered.upgraded_from, recovered.damaged.len()), (Some(2), 0));
+    assert_eq!(engine.balance(), tidewire_core::port::Balance::default());
+    assert_eq!(engine.totals(made::TENANT).await.unwrap().tasks, 1, "what was used is known");
+    close(engine).await;
+}

@@ -36,12 +36,12 @@ async fn a_directory_in_use_is_refused_with_the_pid_of_its_holder() {
 async fn a_store_of_a_newer_format_is_refused_with_both_numbers() {
     let directory = given::empty();
     behind(&directory, "meta", |meta| {
-        let body = 3u32.to_le_bytes();
+        let body = 4u32.to_le_bytes();
         let sum = crc32fast::hash(&[&b"format"[..], &[1], &body].concat());
         meta.insert("format", [&[1][..], &sum.to_le_bytes(), &body].concat()).unwrap();
     });
     let refused = why_not(&directory);
-    assert!(matches!(refused, OpenError::NewerFormat { found: 3, known: 2 }), "{refused}");
+    assert!(matches!(refused, OpenError::NewerFormat { found: 4, known: 3 }), "{refused}");
 }
 
 #[tokio::test]

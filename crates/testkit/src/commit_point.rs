@@ -3,11 +3,12 @@
 
 use crate::Harness;
 use crate::given::{NOW, TENANT, USAGE, cursor, ending, leased, read_from, task, texts};
+use crate::ledger::{a_day, over, reservation, tenant};
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{AppendError, EventLog, Leasing, Ledger, Settlement, TaskStore, Totals};
+use tidewire_core::port::{Amounts, AppendError, EventLog, Leasing, Ledger, Settlement, TaskStore, Totals};
 use tidewire_core::task::Lease;
-use tidewire_core::{Epoch, Fence, Kind, Offset, Outcome, State, TaskRef, WorkerId};
+use tidewire_core::{Epoch, Fence, Kind, Money, Offset, Outcome, State, TaskRef, WorkerId};
 
 crate::suite::suite!(
     "commit point",
@@ -20,8 +21,18 @@ crate::suite::suite!(
         a_seized_lease_shuts_the_old_worker_out_of_the_log,
         a_fence_that_wrote_is_not_given_again_after_a_crash,
         the_end_the_task_and_the_settlement_survive_a_crash_together,
+        an_end_settles_what_its_task_holds,
+        what_a_live_task_holds_survives_a_crash_and_its_end_settles_it,
     ]
 );
+
+/// What a task holds: three times what it will use of each, and one token of those it writes.
+async fn reserve<E: Ledger>(engine: &E, task: TaskRef) -> Amounts {
+    let amounts = Amounts { requests: 1, input_tokens: 33, output_tokens: 1, cost: Money(210) };
+    let accounts = tenant(a_day(300));
+    engine.reserve(reservation(task, NOW, amounts, &accounts)).await.unwrap();
+    amounts
+}
 
 fn leasing(now_millis: u64) -> Leasing {
     let now = NOW.plus(Duration::from_millis(now_millis));
@@ -136,5 +147,49 @@ async fn the_end_the_task_and_the_settlement_survive_a_crash_together<
     let Some(engine) = h.crash_and_reopen(engine).await else { return };
     let events = read_from(&engine, task.log(), epoch, 0).await;
     assert_eq!(events.last().map(|event| event.kind), Some(Kind::End));
+    assert_finished(&engine, task).await;
+}
+
+async fn an_end_settles_what_its_task_holds<H: Harness<Engine: EventLog + TaskStore + Ledger>>(h: &H) {
+    let engine = h.open().await;
+    let task = task(h.durability(), 1);
+    let held = reserve(&engine, task.at()).await;
+    let (task, lease, _) = running(&engine, task).await;
+    let refused = engine.end(leased(task.log(), lease.fence.0, Offset(7), Vec::new()), ending(Outcome::Done)).await;
+    assert!(refused.is_err());
+    assert_eq!(engine.balance().outstanding, held, "an end that is refused settles nothing");
+    engine.end(leased(task.log(), lease.fence.0, Offset(0), Vec::new()), ending(Outcome::Done)).await.unwrap();
+    assert_finished(&engine, task).await;
+    let balance = engine.balance();
+    assert_eq!((balance.outstanding, balance.reservations), (Amounts::default(), 0));
+    assert_eq!(balance.settled, Amounts::of(&USAGE));
+    assert_eq!((balance.overage.output_tokens, balance.released.input_tokens), (4, 22));
+    assert!(balance.adds_up());
+    let rows = engine.usage(tidewire_core::port::UsageQuery { tenant: None, from_day: 0, to_day: u32::MAX }).await;
+    let rows = rows.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((&*rows[0].route, rows[0].totals), ("small", Totals { tasks: 1, usage: USAGE }));
+}
+
+async fn what_a_live_task_holds_survives_a_crash_and_its_end_settles_it<
+    H: Harness<Engine: EventLog + TaskStore + Ledger>,
+>(
+    h: &H,
+) {
+    let engine = h.open().await;
+    let task = task(h.durability(), 1);
+    let held = reserve(&engine, task.at()).await;
+    let (task, ..) = running(&engine, task).await;
+    let Some(engine) = h.crash_and_reopen(engine).await else { return };
+    assert_eq!((engine.balance().reserved, engine.balance().outstanding), (held, held), "the task is there");
+    let other = crate::given::task_ref(h.durability(), 2);
+    let refused = engine.reserve(reservation(other, NOW, held, &tenant(a_day(300)))).await;
+    assert_eq!(over(refused).remaining, 90, "what it holds counts");
+    let (_, lease) = engine.lease(task, leasing(20_000)).await.unwrap();
+    engine.end(leased(task.log(), lease.fence.0, Offset(0), Vec::new()), ending(Outcome::Done)).await.unwrap();
+    let before = engine.balance();
+    assert_eq!((before.settled, before.outstanding), (Amounts::of(&USAGE), Amounts::default()));
+    let Some(engine) = h.crash_and_reopen(engine).await else { return };
+    assert_eq!(engine.balance(), before);
     assert_finished(&engine, task).await;
 }

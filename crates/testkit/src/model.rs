@@ -11,6 +11,7 @@
 
 mod dispatch;
 mod draw;
+mod ledger;
 mod log;
 mod machine;
 mod named;
@@ -22,13 +23,14 @@ pub use machine::{check, difference};
 pub use play::{Engines, Subject};
 
 use crate::given;
+use ledger::{Accounts, Remaining};
 use log::Logs;
 use named::Named;
 use std::collections::{BTreeMap, BTreeSet};
 use tasks::Tasks;
 use tidewire_core::port::{
-    Append, AppendError, Appended, LeaseError, Leasing, ReadError, Release, RemoveError, Renewal, SubmitError, Totals,
-    TrimError, UpdateError,
+    Amounts, Append, AppendError, Appended, LeaseError, Leasing, ReadError, Release, RemoveError, Renewal, SubmitError,
+    Totals, TrimError, UpdateError,
 };
 use tidewire_core::task::Lease;
 use tidewire_core::{Ending, Event, LogRef, Offset, Outcome, Task, TaskRef, Timestamp, Usage};
@@ -48,6 +50,10 @@ enum Op {
     Release(Lease, Release),
     Finish(TaskRef, Outcome),
     Settle(TaskRef, u64),
+    /// By the tenant's limits, and where it says so by those of its key.
+    Reserve(TaskRef, Timestamp, Amounts, bool),
+    TopUp(TaskRef, Timestamp, Amounts),
+    GiveBack(TaskRef),
     Trim(LogRef, Offset),
     Erase(LogRef),
     Remove(LogRef),
@@ -89,6 +95,10 @@ enum Answer {
     Renewed(Vec<Renewal>),
     Updated(Result<(), UpdateError>),
     Settled(bool),
+    /// What is left of requests, output tokens and money; the same where it was refused.
+    Reserved(Result<Remaining, Remaining>),
+    ToppedUp(bool),
+    GivenBack(bool),
     Kept(Result<(), TrimError>),
     Removed(Result<(), RemoveError>),
     /// The version, or the one that was found instead, by the order in which they were given.
@@ -118,6 +128,7 @@ struct Model {
     tasks: Tasks,
     settled: BTreeSet<TaskRef>,
     totals: Totals,
+    accounts: Accounts,
     named: Named,
     /// What the last op was answered.
     answer: Option<Answer>,
@@ -165,6 +176,9 @@ impl Model {
             Op::Release(lease, release) => Answer::Updated(self.tasks.release(lease, *release)),
             Op::Finish(task, outcome) => Answer::Updated(self.tasks.finish(*task, given::NOW, given::ending(*outcome))),
             Op::Settle(task, tokens) => Answer::Settled(self.settle(*task, used(*tokens))),
+            Op::Reserve(task, at, amounts, key) => Answer::Reserved(self.accounts.reserve(*task, *at, *amounts, *key)),
+            Op::TopUp(task, at, more) => Answer::ToppedUp(self.accounts.top_up(*task, *at, *more)),
+            Op::GiveBack(task) => Answer::GivenBack(self.accounts.give_back(*task)),
             Op::Trim(log, upto) => Answer::Kept(self.logs.trim(*log, *upto)),
             Op::Erase(log) => {
                 let erased = self.logs.erase(*log);
@@ -207,6 +221,7 @@ impl Model {
     fn settle(&mut self, task: TaskRef, usage: Usage) -> bool {
         let first = self.settled.insert(task);
         if first {
+            self.accounts.settle(task, given::NOW, usage);
             self.totals.tasks += 1;
             self.totals.usage = Usage {
                 input_tokens: self.totals.usage.input_tokens + usage.input_tokens,
@@ -224,6 +239,14 @@ impl Model {
     fn reopen(&mut self) {
         let fences: BTreeMap<LogRef, _> = self.logs.fences().collect();
         self.tasks.reopen(&fences);
+        // What never came to be holds nothing, and what is over is settled.
+        for task in self.accounts.holders() {
+            match self.tasks.get(task).map(|task| task.ended.clone()) {
+                None => drop(self.accounts.give_back(task)),
+                Some(None) => {}
+                Some(Some((_, ending))) => drop(self.settle(task, ending.usage)),
+            }
+        }
     }
 }
 

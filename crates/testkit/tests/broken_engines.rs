@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{
     Amounts, Append, AppendError, Appended, Balance, Cursor, Directory, EventLog, Expect, Expired, FeedEntry,
-    FeedPosition, Filter, Growth, LeaseError, Leasing, Ledger, Left, LogKeeping, LogState, Page, PutError, ReadError,
-    Record, RecordName, Release, RemoveError, RemoveRecordError, Renewal, Reservation, ReserveError, Retention,
-    Settlement, Shelf, SubmitError, Submitted, TaskPage, TaskStore, Totals, TrimError, Unavailable, UpdateError,
-    UsageQuery, UsageRow, Watch, Writer,
+    FeedPosition, Filter, Growth, LeaseError, Leasing, Ledger, Left, Limits, LogKeeping, LogState, Page, PutError,
+    ReadError, Record, RecordName, Release, RemoveError, RemoveRecordError, Renewal, Reservation, ReserveError,
+    Retention, Settlement, Shelf, SubmitError, Submitted, TaskPage, TaskStore, Totals, TrimError, Unavailable,
+    UpdateError, UsageQuery, UsageRow, Watch, Writer,
 };
 use tidewire_core::task::Lease;
-use tidewire_core::{Ending, Entry, Epoch, LogId, LogRef, Offset, Task, TaskRef, TenantId, Timestamp};
+use tidewire_core::{
+    Durability, Ending, Entry, Epoch, LogId, LogRef, Money, Offset, Task, TaskRef, TenantId, Timestamp,
+};
 use tidewire_engines::memory;
 use tidewire_testkit::clock::HandClock;
 use tidewire_testkit::model::{self, Engines, Subject};
@@ -42,6 +44,12 @@ enum Fault {
     BringsARemovedLogBack,
     PutsWhateverIsExpected,
     GivesAVersionAgain,
+    SettlesTwice,
+    LosesWhatIsGivenBack,
+    ChecksThenTakes,
+    KeepsWhatItRefused,
+    ForgetsReservationsInACrash,
+    HoldsReservationsForEverAfterACrash,
 }
 
 /// A call that changes something.
@@ -56,6 +64,9 @@ enum Call {
     Release(Lease, Release),
     Finish(TaskRef, Timestamp, Ending),
     Settle(Settlement),
+    Reserve(Reservation),
+    TopUp(TaskRef, Amounts, Timestamp),
+    GiveBack(TaskRef),
     Trim(LogRef, Offset, Entry),
     Expire(Timestamp, Retention, usize),
     Erase(LogRef),
@@ -101,8 +112,19 @@ impl Harness for Crashing {
         }
         let seed = if self.0 == Fault::BeginsAnEpochWithoutALoss { 2 } else { 1 };
         let engine = fresh(seed);
+        if self.0 == Fault::ForgetsReservationsInACrash {
+            journal.retain(|call| !matches!(call, Call::Reserve(_)));
+        }
         for call in &journal {
             again(&engine, call).await;
+        }
+        // What never came to be holds nothing.
+        for call in journal.iter().filter(|_| self.0 != Fault::HoldsReservationsForEverAfterACrash) {
+            if let Call::Reserve(Reservation { task, .. }) = call
+                && TaskStore::get(&engine, *task).await.unwrap().is_none()
+            {
+                engine.give_back(*task).await.unwrap();
+            }
         }
         Some(Journaled { fault: self.0, engine, journal: Mutex::new(journal) })
     }
@@ -126,6 +148,9 @@ async fn again(engine: &memory::Engine, call: &Call) {
         Call::Release(lease, release) => drop(engine.release(lease, *release).await),
         Call::Finish(task, at, ending) => drop(engine.finish(*task, *at, ending.clone()).await),
         Call::Settle(settlement) => drop(engine.settle(settlement.clone()).await),
+        Call::Reserve(reservation) => drop(engine.reserve(reservation.clone()).await),
+        Call::TopUp(task, more, at) => drop(engine.top_up(*task, *more, *at).await),
+        Call::GiveBack(task) => drop(engine.give_back(*task).await),
         Call::Trim(log, upto, snapshot) => drop(engine.trim(*log, *upto, snapshot.clone()).await),
         Call::Expire(now, keep, limit) => drop(engine.expire(*now, *keep, *limit).await),
         Call::Erase(log) => drop(engine.erase(*log).await),
@@ -282,7 +307,13 @@ impl TaskStore for Journaled {
 #[async_trait]
 impl Ledger for Journaled {
     async fn settle(&self, settlement: Settlement) -> Result<bool, Unavailable> {
-        self.make(Call::Settle(settlement.clone()), self.engine.settle(settlement)).await
+        let first = self.make(Call::Settle(settlement.clone()), self.engine.settle(settlement.clone())).await?;
+        if self.fault != Fault::SettlesTwice || first {
+            return Ok(first);
+        }
+        let journal = self.journal.lock().await;
+        let task = tidewire_core::TaskId::new(settlement.at, 1_000 + journal.len() as u128, Durability::Durable);
+        self.engine.settle(Settlement { task: TaskRef { task, ..settlement.task }, ..settlement }).await
     }
 
     async fn totals(&self, tenant: TenantId) -> Result<Totals, Unavailable> {
@@ -290,7 +321,22 @@ impl Ledger for Journaled {
     }
 
     async fn reserve(&self, reservation: Reservation) -> Result<Left, ReserveError> {
-        self.engine.reserve(reservation).await
+        let engine = &self.engine;
+        if self.fault == Fault::ChecksThenTakes {
+            // The room is looked for first, and taken later, however much is left by then.
+            engine.reserve(reservation.clone()).await?;
+            engine.give_back(reservation.task).await?;
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            return engine.reserve(without_limits(reservation)).await;
+        }
+        let reserved = self.make(Call::Reserve(reservation.clone()), engine.reserve(reservation.clone())).await;
+        if self.fault == Fault::KeepsWhatItRefused && reserved.is_err() {
+            let amounts = Amounts { cost: Money::ZERO, ..reservation.amounts };
+            return engine.reserve(without_limits(Reservation { amounts, ..reservation })).await.and(reserved);
+        }
+        reserved
     }
 
     async fn secure(&self, task: TaskRef) -> Result<(), Unavailable> {
@@ -298,11 +344,14 @@ impl Ledger for Journaled {
     }
 
     async fn top_up(&self, task: TaskRef, more: Amounts, at: Timestamp) -> Result<(), ReserveError> {
-        self.engine.top_up(task, more, at).await
+        self.make(Call::TopUp(task, more, at), self.engine.top_up(task, more, at)).await
     }
 
     async fn give_back(&self, task: TaskRef) -> Result<bool, Unavailable> {
-        self.engine.give_back(task).await
+        if self.fault == Fault::LosesWhatIsGivenBack {
+            return Ok(true);
+        }
+        self.make(Call::GiveBack(task), self.engine.give_back(task)).await
     }
 
     async fn usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>, Unavailable> {
@@ -312,6 +361,20 @@ impl Ledger for Journaled {
     fn balance(&self) -> Balance {
         self.engine.balance()
     }
+}
+
+/// The same, by accounts that have all the room there is.
+fn without_limits(reservation: Reservation) -> Reservation {
+    let all = Some(u64::from(u32::MAX));
+    let limits = Limits {
+        requests_per_minute: all,
+        input_tokens_per_minute: all,
+        output_tokens_per_minute: all,
+        cost_per_day: Some(Money(u64::MAX)),
+        cost_per_month: Some(Money(u64::MAX)),
+    };
+    let accounts = reservation.accounts.iter().map(|(account, _)| (account.clone(), limits)).collect();
+    Reservation { accounts, ..reservation }
 }
 
 #[async_trait]
@@ -396,6 +459,23 @@ async fn a_broken_task_store_fails_the_check_that_names_its_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_broken_ledger_fails_the_check_that_names_its_fault() {
+    for (fault, expected) in [
+        (Fault::SettlesTwice, "a_reservation_is_settled_once_whoever_asks_at_once"),
+        (Fault::LosesWhatIsGivenBack, "what_is_given_back_is_free_again_and_given_back_once"),
+        (Fault::ChecksThenTakes, "of_many_callers_at_once_as_many_win_as_there_is_room_for"),
+        (Fault::KeepsWhatItRefused, "a_refused_reservation_takes_nothing_and_smaller_ones_find_the_room"),
+        (Fault::ForgetsReservationsInACrash, "what_was_secured_is_not_outstanding_for_ever_after_a_crash"),
+        (Fault::HoldsReservationsForEverAfterACrash, "what_was_secured_is_not_outstanding_for_ever_after_a_crash"),
+    ] {
+        assert_names(&ledger::failures(&Crashing(fault)).await, fault, expected);
+    }
+    let fault = Fault::ForgetsReservationsInACrash;
+    let failures = commit_point::failures(&Crashing(fault)).await;
+    assert_names(&failures, fault, "what_a_live_task_holds_survives_a_crash_and_its_end_settles_it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn other_broken_engines_fail_the_check_that_names_their_fault() {
     let fault = Fault::GivesAFenceAgainAfterACrash;
     let failures = commit_point::failures(&Crashing(fault)).await;
@@ -415,7 +495,7 @@ async fn other_broken_engines_fail_the_check_that_names_their_fault() {
 }
 
 /// The faults that show without a crash, by number.
-const AGAINST_THE_MODEL: [Fault; 9] = [
+const AGAINST_THE_MODEL: [Fault; 12] = [
     Fault::KeepsNothingOfAnAppend,
     Fault::AcceptsAnOldFence,
     Fault::SkipsAnOffset,
@@ -425,6 +505,9 @@ const AGAINST_THE_MODEL: [Fault; 9] = [
     Fault::ForgetsIdempotencyKeys,
     Fault::PutsWhateverIsExpected,
     Fault::GivesAVersionAgain,
+    Fault::SettlesTwice,
+    Fault::LosesWhatIsGivenBack,
+    Fault::KeepsWhatItRefused,
 ];
 
 /// An engine with one of these faults; past the last one, an honest engine.
@@ -451,9 +534,12 @@ fn a_broken_engine_differs_from_the_model_and_an_honest_one_does_not() {
         model::difference::<Broken<6>>(100, 1),
         model::difference::<Broken<7>>(100, 1),
         model::difference::<Broken<8>>(100, 1),
+        model::difference::<Broken<9>>(100, 1),
+        model::difference::<Broken<10>>(100, 1),
+        model::difference::<Broken<11>>(100, 1),
     ];
     for (fault, found) in AGAINST_THE_MODEL.iter().zip(found) {
         assert!(found.is_some(), "{fault:?} goes unseen");
     }
-    assert_eq!(model::difference::<Broken<9>>(100, 1), None);
+    assert_eq!(model::difference::<Broken<12>>(100, 1), None);
 }

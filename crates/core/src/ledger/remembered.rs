@@ -29,6 +29,12 @@ impl Remembered {
         true
     }
 
+    /// Remembers a task no longer: it was not settled after all.
+    pub fn forget(&mut self, task: TaskRef) {
+        // Its place in the order stays: it costs the next one of this name its time at worst.
+        self.tasks.remove(&task);
+    }
+
     /// Whether a task is remembered.
     pub fn contains(&self, task: TaskRef) -> bool {
         self.tasks.contains(&task)

@@ -1,6 +1,7 @@
 //! Looks through a store that no server holds: every checksum, and whether what belongs together is there and says the
 //! same. It changes nothing but what every open does (a last commit that is torn is cut off).
 
+mod book;
 mod logs;
 mod rest;
 mod tasks;
@@ -165,6 +166,9 @@ impl<'a> Check<'a> {
         self.inputs()?;
         self.keys()?;
         self.settlements()?;
+        self.reservations()?;
+        self.accounts()?;
+        self.usage()?;
         self.ended_index()?;
         self.feed()?;
         self.directory()?;

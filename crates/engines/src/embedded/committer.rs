@@ -19,16 +19,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::TenantId;
+use tidewire_core::ledger::Row;
 use tidewire_core::port::{Shelf, Totals, Unavailable};
 use tokio::sync::mpsc;
 
 mod append;
+mod book;
 mod directory;
 mod heads;
 mod keep;
 mod round;
 mod seal_round;
 mod task;
+mod wait;
 
 /// The most changes of one round: each waits for all others of its round to be decided, some 5 µs each.
 const MAX_ROUND_CHANGES: usize = 4096;
@@ -52,8 +55,14 @@ pub(super) struct Committer {
     window: Window,
     counts: Counts,
     totals: HashMap<TenantId, Totals>,
+    /// Rows of usage that were added to since the open.
+    rows: HashMap<Row, Totals>,
     /// How many records the shelves hold that were changed since the open.
     shelves: HashMap<(TenantId, Shelf), u64>,
+    /// Something was written that waits for no sync of its own, and since when.
+    unsynced: bool,
+    unsynced_since: Duration,
+    timer: Option<tokio::runtime::Runtime>,
 }
 
 impl Committer {
@@ -64,7 +73,20 @@ impl Committer {
         to_finish: Vec<EndedTask>,
     ) -> Self {
         let (heads, window) = (Heads::default(), Window::new(shared.hot_bytes));
-        Self { shared, ops, to_finish, heads, window, counts, totals: HashMap::new(), shelves: HashMap::new() }
+        Self {
+            shared,
+            ops,
+            to_finish,
+            heads,
+            window,
+            counts,
+            totals: HashMap::new(),
+            rows: HashMap::new(),
+            shelves: HashMap::new(),
+            unsynced: false,
+            unsynced_since: Duration::ZERO,
+            timer: wait::timer(),
+        }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -78,20 +100,31 @@ impl Committer {
                 return Ended::Failed(failure, self.ops);
             }
         }
-        let mut waiting = Vec::new();
-        while self.ops.blocking_recv_many(&mut waiting, MAX_ROUND_CHANGES) > 0 {
-            let room = waiting.iter().map(|queued| queued.bytes).sum();
-            let served = self.serve(&mut waiting);
-            self.shared.room.add_permits(room);
-            if let Err(failure) = served {
-                return Ended::Failed(failure, self.ops);
-            }
+        match self.serve_all() {
+            Ok(()) => {}
+            Err(failure) => return Ended::Failed(failure, self.ops),
         }
         if let Err(error) = self.sync_all() {
             self.shared.fail_for_good(Failure::of_sync(&error, &self.shared.path).into());
         }
         self.shared.room.close();
+        self.shared.desk.close();
         Ended::Closed
+    }
+
+    fn serve_all(&mut self) -> Result<(), Failure> {
+        // What was decided meanwhile, and what a failed round did not write.
+        let mut round = self.begin();
+        self.commit(&mut round)?;
+        let mut waiting = Vec::new();
+        while self.receive(&mut waiting)? {
+            let room = waiting.iter().map(|queued| queued.bytes).sum();
+            let served = self.serve(&mut waiting);
+            self.shared.room.add_permits(room);
+            served?;
+            self.sync_in_time()?;
+        }
+        self.commit(&mut round)
     }
 
     /// Syncs everything, and says so in one more commit: without it nothing would tell damage to the last one.
@@ -155,7 +188,7 @@ impl Committer {
                 round.answer(reply, result);
             }
             Op::Settle(settlement, reply) => {
-                let result = self.settle(round, settlement.task, settlement.at, settlement.usage);
+                let result = self.settle(round, &settlement);
                 round.answer(reply, result);
             }
             Op::PutRecord(name, value, expect, reply) => {
@@ -166,7 +199,7 @@ impl Committer {
                 let result = self.remove_record(round, name, expect);
                 round.answer(reply, result);
             }
-            Op::Keep(_) | Op::Close => {}
+            Op::WriteBook(_) | Op::Keep(_) | Op::Close => {}
         }
     }
 
@@ -181,6 +214,7 @@ impl Committer {
                 // promised until the store is opened again. Noted before the answers are dropped: a caller
                 // whose answer is dropped asks why.
                 shared.condition.fail(failure.clone().into());
+                shared.desk.fail(round.parcel);
                 return Err(failure);
             }
         };
@@ -206,7 +240,7 @@ impl Committer {
         let shared = self.shared.clone();
         let batch = std::mem::replace(&mut round.batch, shared.store.db.batch());
         // What needs no promise stays in the store's own buffer, and gets to the disk before all that comes after.
-        let persist = round.durable.then_some(PersistMode::Buffer);
+        let persist = (round.durable || round.parcel.is_some()).then_some(PersistMode::Buffer);
         let synced = round.durable && shared.mode == Mode::Fsync;
         let before = shared.clock.monotonic();
         if let Some(hook) = &shared.before_commit {
@@ -216,6 +250,10 @@ impl Committer {
         // the batch, and readers have not: see `Store::snapshot`.
         let written = batch.durability(persist).commit();
         written.map_err(|error| Failure::of_batch(&error, &shared.condition, &shared.path))?;
+        if let Some(parcel) = round.parcel.as_ref().filter(|_| synced) {
+            // Who waits for the system need not wait for the disk.
+            shared.desk.wrote(parcel.changes);
+        }
         if synced {
             if let Some(hook) = &shared.before_sync {
                 hook().map_err(|error| Failure::of_sync(&error, &shared.path))?;
@@ -224,10 +262,11 @@ impl Committer {
         }
         shared.store.let_flush().map_err(|error| Failure::of_batch(&error, &shared.condition, &shared.path))?;
         shared.store.show();
-        let disk = shared.clock.monotonic().saturating_sub(before);
-        if synced {
-            self.counts.synced = self.counts.commits;
+        if let Some(parcel) = &round.parcel {
+            shared.desk.shown(parcel.changes);
         }
+        let disk = shared.clock.monotonic().saturating_sub(before);
+        self.note_written(synced, persist.is_some());
         Ok(Some(Written { disk, synced }))
     }
 

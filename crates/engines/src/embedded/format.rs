@@ -4,6 +4,8 @@
 //! format  what is stored otherwise than in the one before
 //!      1
 //!      2  the keyspace `directory`; more fields in a task's record, each with a default where it is missing
+//!      3  the keyspaces `reservations`, `accounts` and `usage`, and the balance in `meta`: an older version would settle
+//!         tasks and leave what they hold
 //! ```
 
 use super::open::OpenError;
@@ -12,7 +14,7 @@ use fjall::{Database, Keyspace, PersistMode};
 
 /// The format that this version writes. A change of what is stored raises it, adds a line above and, where stored
 /// values must change, a step to [`settle`].
-pub(super) const CURRENT: u32 = 2;
+pub(super) const CURRENT: u32 = 3;
 const KEY: &[u8] = b"format";
 
 /// What a store's format was when it was opened.
@@ -54,8 +56,8 @@ pub(super) fn settle(db: &Database, meta: &Keyspace) -> Result<Found, Unsettled>
         Some(older) => Found::Older(older),
     };
     let mut batch = db.batch();
-    // From 1 to 2 no stored value changes: a record of format 1 is read as it stands, and the new keyspace is
-    // made empty by the open that follows.
+    // From 1 to 3 no stored value changes: a record of format 1 is read as it stands, and new keyspaces are made empty by
+    // the open that follows.
     batch.insert(meta, KEY, seal::seal(KEY, &[&CURRENT.to_le_bytes()]));
     batch.durability(Some(PersistMode::SyncAll)).commit().map_err(Unsettled::Store)?;
     Ok(found)

@@ -1,5 +1,6 @@
 //! What callers ask of the committer, and how it answers.
 
+use super::desk::Haste;
 use bytes::Bytes;
 use tidewire_core::port::{
     Append, AppendError, Appended, Expect, LeaseError, Leasing, PutError, RecordName, Release, RemoveRecordError,
@@ -20,6 +21,8 @@ pub(super) enum Op {
     Release(Lease, Release, Reply<(), UpdateError>),
     Finish(TaskRef, Timestamp, Ending, Reply<(), UpdateError>),
     Settle(Settlement, Reply<bool, Unavailable>),
+    /// The account book is to be written, if another round has not done so meanwhile.
+    WriteBook(Haste),
     PutRecord(RecordName, Bytes, Expect, Reply<u64, PutError>),
     RemoveRecord(RecordName, Expect, Reply<bool, RemoveRecordError>),
     Keep(Keep),

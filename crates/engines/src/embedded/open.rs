@@ -1,11 +1,13 @@
 //! Opening the store: whose it is, whether this version can read it, and what the last run left in it.
 
 use super::committer::Committer;
+use super::condition::Failure;
 use super::counts::Counts;
+use super::desk::Desk;
 use super::lock::Lock;
 use super::record::Reader;
 use super::store::{Store, Trouble, pair, parse_task};
-use super::{Config, Engine, Opened, Shared, format, head, key, live, names, prepare, seal};
+use super::{Config, Engine, Opened, Shared, format, head, key, live, names, prepare, seal, stored_book};
 use bytes::Bytes;
 use fjall::{PersistMode, Readable, Snapshot};
 use std::path::{Path, PathBuf};
@@ -79,6 +81,10 @@ pub struct Recovered {
     pub tasks_running: usize,
     /// Tasks whose log had ended while their record had not: finished now.
     pub tasks_finished: usize,
+    /// Reservations of transient tasks that went with the last run, settled as estimates, and of durable ones that ended.
+    pub reservations_settled: usize,
+    /// Reservations of tasks that never came to be.
+    pub reservations_released: usize,
     /// Records that fail their checksum, for people. They are not served.
     pub damaged: Vec<String>,
     /// How long it took.
@@ -94,23 +100,32 @@ impl Engine {
         std::fs::create_dir_all(&path).map_err(|error| OpenError::Io { path: path.clone(), error })?;
         let lock = Lock::acquire(&path)?;
         let Loaded { store, format, counts, found } = load(&path, config.cache_bytes)?;
-        let mut recovered = Recovered { format: format::CURRENT, damaged: found.damaged, ..Recovered::default() };
+        let troubled = |trouble: Trouble| OpenError::Store { path: path.clone(), reason: trouble.to_string() };
+        let mut found_book = stored_book::find(&store, &store.snapshot()).map_err(troubled)?;
+        let mut damaged = found.damaged;
+        damaged.append(&mut found_book.damaged);
+        let mut book = Desk::book();
+        book.restore(found_book.accounts, found_book.held, found_book.balance);
+        let mut recovered = Recovered { format: format::CURRENT, damaged, ..Recovered::default() };
         if let format::Found::Older(older) = format {
             recovered.upgraded_from = Some(older);
         }
         let store = Arc::new(store);
-        let shared = Arc::new(Shared::new(store.clone(), lock, config, clock));
+        let shared = Arc::new(Shared::new(store.clone(), Desk::new(book), lock, config, clock));
         shared.live.show(found.entries.into_iter());
         let (queue, ops) = Shared::queue();
         let opened = Arc::new(Opened { store, shared: shared.clone() });
         let mut committer = Committer::new(opened, ops, counts, Vec::new());
+        let failed = |failure: Failure| {
+            let Unavailable { reason } = failure.into();
+            OpenError::Store { path: path.clone(), reason }
+        };
         for ended in found.ended {
-            committer.finish_ended(ended).map_err(|failure| {
-                let Unavailable { reason } = failure.into();
-                OpenError::Store { path: path.clone(), reason }
-            })?;
+            committer.finish_ended(ended).map_err(failed)?;
             recovered.tasks_finished += 1;
         }
+        let orphans = committer.settle_orphans().map_err(failed)?;
+        (recovered.reservations_settled, recovered.reservations_released) = (orphans.settled, orphans.released);
         recovered.logs_live = counts.logs_live;
         (recovered.tasks_queued, recovered.tasks_running) = shared.live.count();
         let engine =

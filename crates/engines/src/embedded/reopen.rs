@@ -123,6 +123,7 @@ fn reopen(shared: &Arc<Shared>) -> Result<Again, Failure> {
     })?;
     let Loaded { store, counts, found, .. } = loaded;
     take_up(shared, &store, found.entries)?;
+    shared.desk.take_up(counts.commits);
     let store = Arc::new(store);
     shared.store.send_replace(Some(store.clone()));
     let opened = Arc::new(Opened { store, shared: shared.clone() });

@@ -89,11 +89,17 @@ pub(super) struct Store {
     pub(super) settlements: Keyspace,
     /// tenant → the sum of its settlements.
     pub(super) totals: Keyspace,
+    /// task → what it holds.
+    pub(super) reservations: Keyspace,
+    /// account → how it stands.
+    pub(super) accounts: Keyspace,
+    /// (day, tenant, payer, route, deployment) → the sum of what was used.
+    pub(super) usage: Keyspace,
     /// (when, log) → how many bytes of data an ended log of a task holds, or one that is being removed.
     pub(super) ended: Keyspace,
     /// first position → which logs grew in a commit.
     pub(super) feed: Keyspace,
-    /// The format, and counts.
+    /// The format, counts, and the ledger's balance.
     pub(super) meta: Keyspace,
     /// What readers see: the store as of the last commit that was confirmed as it had to be.
     shown: RwLock<Snapshot>,
@@ -126,6 +132,9 @@ impl Store {
             idempotency: db.keyspace("idempotency", small)?,
             settlements: db.keyspace("settlements", small)?,
             totals: db.keyspace("totals", small)?,
+            reservations: db.keyspace("reservations", small)?,
+            accounts: db.keyspace("accounts", small)?,
+            usage: db.keyspace("usage", small)?,
             ended: db.keyspace("ended", small)?,
             feed: db.keyspace("feed", small)?,
             meta,
@@ -134,7 +143,7 @@ impl Store {
     }
 
     /// Every keyspace, by its name: what a backup and a check go through.
-    pub(super) fn keyspaces(&self) -> [(&'static str, &Keyspace); 13] {
+    pub(super) fn keyspaces(&self) -> [(&'static str, &Keyspace); 16] {
         [
             ("events", &self.events),
             ("logs", &self.logs),
@@ -145,6 +154,9 @@ impl Store {
             ("idempotency", &self.idempotency),
             ("settlements", &self.settlements),
             ("totals", &self.totals),
+            ("reservations", &self.reservations),
+            ("accounts", &self.accounts),
+            ("usage", &self.usage),
             ("ended", &self.ended),
             ("feed", &self.feed),
             ("directory", &self.directory),

@@ -225,6 +225,8 @@ fn open_embedded(
         running = found.tasks_running,
         finished = found.tasks_finished,
         live_logs = found.logs_live,
+        reservations_settled = found.reservations_settled,
+        reservations_released = found.reservations_released,
         took_ms = u64::try_from(found.took.as_millis()).unwrap_or(u64::MAX),
         "opened {}",
         config.data.display()

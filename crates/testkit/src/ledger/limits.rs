@@ -50,7 +50,7 @@ pub(super) async fn a_bucket_fills_evenly_and_there_is_room_when_it_says<H: Harn
                 let wait = over(refused).retry_after.expect("one fits");
                 // A seventh of a minute: the next full microsecond.
                 assert!(wait <= Duration::from_micros(8_571_429), "{wait:?}");
-                let early = now.plus(wait - Duration::from_micros(1));
+                let early = now.plus(wait).minus(Duration::from_micros(1));
                 assert!(engine.reserve(tidewire_core::port::Reservation { at: early, ..asked.clone() }).await.is_err());
                 now = now.plus(wait);
                 engine.reserve(tidewire_core::port::Reservation { at: now, ..asked }).await.expect("it said so");

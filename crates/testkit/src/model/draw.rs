@@ -5,9 +5,9 @@ use crate::given::{self, NOW};
 use crate::random::Random;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{Append, Leasing, Release, Writer};
+use tidewire_core::port::{Amounts, Append, Leasing, Release, Writer};
 use tidewire_core::task::Idempotency;
-use tidewire_core::{Durability, Entry, Fence, LogRef, Offset, Outcome, TaskRef, Timestamp, WorkerId};
+use tidewire_core::{Durability, Entry, Fence, LogRef, Money, Offset, Outcome, TaskRef, Timestamp, WorkerId};
 
 /// Tasks that are submitted at most.
 const TASKS: usize = 5;
@@ -30,7 +30,7 @@ impl Draw<'_> {
     }
 
     fn call(&mut self) -> Op {
-        match self.random.below(40) {
+        match self.random.below(48) {
             0..12 => Op::Append(self.append()),
             12..15 => Op::End(self.append(), self.outcome()),
             15 => Op::Create(self.log()),
@@ -45,16 +45,20 @@ impl Draw<'_> {
             32 => Op::Trim(self.log(), Offset(self.random.below(6))),
             33 => Op::Erase(self.log()),
             34 => Op::Remove(self.log()),
+            40..43 => self.reserve(),
+            43 => Op::TopUp(self.task(), self.moment(), self.amounts(0)),
+            44 => Op::GiveBack(self.task()),
+            45..48 => Op::Settle(self.task(), self.random.below(60)),
             35..38 => Op::Put(self.name(), self.name(), self.expecting()),
             _ => Op::Forget(self.name(), self.expecting()),
         }
     }
 
-    /// A call that waits for its commit: a lease, its renewal and its return need not.
+    /// A call that waits for its commit: a lease, its renewal and its return need not, nor what is given back.
     fn commits(&mut self) -> Op {
         loop {
             let op = self.call();
-            if !matches!(op, Op::Lease(..) | Op::Renew(..) | Op::Release(..)) {
+            if !matches!(op, Op::Lease(..) | Op::Renew(..) | Op::Release(..) | Op::GiveBack(_)) {
                 return op;
             }
         }
@@ -136,6 +140,22 @@ impl Draw<'_> {
             task.idempotency = Some(Idempotency { key, body_hash: self.random.below(2) });
         }
         Op::Submit(Box::new(task))
+    }
+
+    fn amounts(&mut self, requests: u64) -> Amounts {
+        let (input_tokens, output_tokens) = (self.random.below(50), self.random.below(60));
+        Amounts { requests, input_tokens, output_tokens, cost: Money(self.random.below(80)) }
+    }
+
+    /// For a task before its submit, for the most part, as admission does it.
+    fn reserve(&mut self) -> Op {
+        let number = self.model.submitted.len() as u64;
+        let next = given::task_ref((self.durability)(number), number);
+        let task = if self.random.once_in(3) { self.task() } else { next };
+        if self.model.settled.contains(&task) {
+            return self.submit();
+        }
+        Op::Reserve(task, self.moment(), self.amounts(1), self.random.once_in(2))
     }
 
     fn moment(&mut self) -> Timestamp {

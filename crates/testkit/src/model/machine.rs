@@ -35,6 +35,8 @@ impl<S: Subject> ReferenceStateMachine for Machine<S> {
             // A task's log comes with its task.
             Op::Create(log) => log.log.task().is_none() || model.logs.get(*log).is_some(),
             Op::Fail(op) => Self::preconditions(model, op),
+            // An engine remembers for a while that a task was settled, and not over a restart.
+            Op::Reserve(task, ..) => !model.settled.contains(task),
             _ => true,
         }
     }

@@ -10,11 +10,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{
-    AppendError, Cursor, Directory, EventLog, Expect, FeedPosition, Filter, LeaseError, Ledger, LogKeeping, PutError,
-    ReadError, RecordName, RemoveError, RemoveRecordError, Settlement, Shelf, SubmitError, TaskStore, Totals,
-    TrimError, UpdateError, Watch,
+    Allowance, Amounts, AppendError, Balance, Cursor, Directory, EventLog, Expect, FeedPosition, Filter, LeaseError,
+    Ledger, Left, LogKeeping, PutError, ReadError, RecordName, RemoveError, RemoveRecordError, Reservation,
+    ReserveError, Settlement, Shelf, SubmitError, TaskStore, Totals, TrimError, UpdateError, UsageQuery, Watch,
 };
-use tidewire_core::{Durability, Epoch, LogRef, Offset, State, Task, TaskId};
+use tidewire_core::{Durability, Epoch, KeyId, LogRef, Offset, Payer, State, Task, TaskId, TaskRef, Timestamp};
 
 /// The ports of an engine under test, or of several that are used as one.
 #[derive(Clone)]
@@ -160,6 +160,9 @@ impl<S: Subject> Playing<S> {
                 let settlement = Settlement { task: *task, at: NOW, usage: used(*tokens), deployment: None };
                 on.ledger.settle(settlement).await.map_or(Answer::Unavailable, Answer::Settled)
             }
+            Op::Reserve(task, at, amounts, key) => self.reserve(*task, *at, *amounts, *key).await,
+            Op::TopUp(task, at, more) => self.top_up(*task, *at, *more).await,
+            Op::GiveBack(task) => on.ledger.give_back(*task).await.map_or(Answer::Unavailable, Answer::GivenBack),
             Op::Trim(log, upto) => {
                 answer!(Kept, TrimError::Unavailable(_), on.keeping.trim(*log, *upto, given::snapshot()).await)
             }
@@ -176,6 +179,55 @@ impl<S: Subject> Playing<S> {
             Op::Forget(name, expect) => self.forget(*name, *expect).await,
             Op::Reopen | Op::Fail(_) => unreachable!("they are made, not asked"),
         }
+    }
+
+    /// As the edge does it for a task that is not to be waited for: reserved, and then secured.
+    async fn reserve(&self, task: TaskRef, at: Timestamp, amounts: Amounts, key: bool) -> Answer {
+        let accounts = super::ledger::accounts(key);
+        let payer = Payer { key: Some(KeyId(1)), user: None };
+        let asked = Reservation { task, at, payer, route: "small".into(), amounts, accounts };
+        let remaining = |left: Left| {
+            let remaining = |allowance: Option<Allowance>| allowance.map(|allowance| allowance.remaining);
+            let always = |allowance| remaining(allowance).expect("the tenant has this limit");
+            (always(left.requests), remaining(left.output_tokens), always(left.cost))
+        };
+        match self.on().ledger.reserve(asked).await {
+            Ok(left) => match self.on().ledger.secure(task).await {
+                Ok(()) => Answer::Reserved(Ok(remaining(left))),
+                Err(_) => Answer::Unavailable,
+            },
+            Err(ReserveError::Over(over)) => Answer::Reserved(Err(remaining(over.left))),
+            Err(ReserveError::Unavailable(_)) => Answer::Unavailable,
+        }
+    }
+
+    async fn top_up(&self, task: TaskRef, at: Timestamp, more: Amounts) -> Answer {
+        let before = self.on().ledger.balance();
+        match self.on().ledger.top_up(task, more, at).await {
+            Ok(()) if self.on().ledger.balance() == before => Answer::ToppedUp(true),
+            Ok(()) if self.on().ledger.secure(task).await.is_ok() => Answer::ToppedUp(true),
+            Err(ReserveError::Over(_)) => Answer::ToppedUp(false),
+            _ => Answer::Unavailable,
+        }
+    }
+
+    /// The balance, and the rows of usage against the totals.
+    async fn compare_accounts(&self, model: &Model) {
+        let accounts = &model.accounts;
+        let expected = Balance {
+            reserved: accounts.reserved,
+            overage: accounts.overage,
+            settled: accounts.settled,
+            released: accounts.released,
+            outstanding: accounts.outstanding(),
+            reservations: accounts.reservations(),
+        };
+        same("the balance", &self.on().ledger.balance(), &expected);
+        assert!(expected.adds_up(), "{expected:?}");
+        let query = UsageQuery { tenant: None, from_day: 0, to_day: u32::MAX };
+        let rows = self.on().ledger.usage(query).await.expect("usage is told");
+        let sum = rows.iter().fold(Totals::default(), |sum, row| sum.plus(row.totals));
+        same("the sum of all rows", &sum, &model.totals);
     }
 
     async fn create(&mut self, log: LogRef) -> Answer {
@@ -255,6 +307,7 @@ impl<S: Subject> Playing<S> {
         self.compare_tasks(model).await;
         let totals = self.on().ledger.totals(TENANT).await;
         same("the totals", &totals, &Ok(model.totals));
+        self.compare_accounts(model).await;
         same("a stranger's totals", &self.on().ledger.totals(STRANGER).await, &Ok(Totals::default()));
         let records = self.on().directory.list(TENANT, SHELF, None, 100).await.expect("records are listed");
         let records: Vec<_> = records

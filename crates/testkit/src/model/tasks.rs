@@ -117,6 +117,10 @@ impl Tasks {
         Ok(())
     }
 
+    pub(super) fn get(&self, task: TaskRef) -> Option<&Task> {
+        self.tasks.get(&task)
+    }
+
     /// What was asked for is a person's too.
     pub(super) fn forget_input(&mut self, log: LogRef) {
         let of_log = |task: &&mut Task| task.at().log() == log;

@@ -10,7 +10,7 @@ use tidewire_core::port::Totals;
 use tidewire_core::{Durability, Ending, Task, TaskId, TaskRef, TenantId, Timestamp, Usage};
 
 /// Runs at the next start by itself.
-const NEXT_START: &str = "the next start of the server puts it right";
+pub(super) const NEXT_START: &str = "the next start of the server puts it right";
 
 impl Check<'_> {
     /// Every task that has not ended has a log that has not, and is not settled.
@@ -118,9 +118,8 @@ impl Check<'_> {
         for (tenant, sum) in sums {
             let Some(totals) = Self::sound(store.totals(&self.at, tenant))? else { continue };
             // Settlements expire with their tasks; the sums stay.
-            let (kept, of) = (counted(totals), counted(sum));
-            if kept.iter().zip(of).any(|(kept, of)| *kept < of) {
-                let what = format!("its sums {kept:?} are below those of its settlements {of:?}");
+            if is_below(totals, sum) {
+                let what = format!("its sums {totals:?} are below those of its settlements {sum:?}");
                 self.damage("totals", format!("tenant {}", tenant.0), what, REPORT);
             }
         }
@@ -166,13 +165,20 @@ impl Check<'_> {
         self.has(&self.store.live, key) || self.has(&self.store.tasks, key)
     }
 
-    fn has(&self, keyspace: &fjall::Keyspace, key: &[u8]) -> bool {
+    pub(super) fn has(&self, keyspace: &fjall::Keyspace, key: &[u8]) -> bool {
         // Where it can't be read, the walk through its keyspace says so.
         self.at.contains_key(keyspace, key).unwrap_or(true)
     }
 }
 
-fn counted(totals: Totals) -> [u64; 5] {
+/// Whether sums are below what is in them.
+pub(super) fn is_below(totals: Totals, of: Totals) -> bool {
+    counted(totals).iter().zip(counted(of)).any(|(kept, of)| *kept < of)
+}
+
+fn counted(totals: Totals) -> [u64; 6] {
     let Totals { tasks, usage } = totals;
-    [tasks, usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.reasoning_tokens]
+    let tokens = [usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.reasoning_tokens];
+    let [input, cached, output, reasoning] = tokens;
+    [tasks, input, cached, output, reasoning, usage.cost.0]
 }

@@ -6,8 +6,8 @@ use super::round::{Round, Touched};
 use crate::embedded::condition::Failure;
 use crate::embedded::open::EndedTask;
 use crate::embedded::store::Trouble;
-use tidewire_core::port::{Append, AppendError, Appended, Unavailable, Writer};
-use tidewire_core::{Ending, Entry, Epoch, Kind, LogRef, TaskRef};
+use tidewire_core::port::{Append, AppendError, Appended, Settlement, Unavailable, Writer};
+use tidewire_core::{Ending, Entry, Epoch, Kind, LogRef, TaskRef, Timestamp};
 
 impl From<Trouble> for AppendError {
     fn from(trouble: Trouble) -> Self {
@@ -94,7 +94,7 @@ impl Committer {
         round.counts_changed = true;
         if let Some(task) = log.log.task() {
             let task = TaskRef { tenant: log.tenant, task };
-            self.settle(round, task, at, ending.usage)?;
+            self.settle(round, &settlement(task, at, &ending))?;
             self.finish_record(round, task, at, ending);
         }
         Ok(())
@@ -104,10 +104,15 @@ impl Committer {
     /// open found.
     pub(in crate::embedded) fn finish_ended(&mut self, (task, at, ending): EndedTask) -> Result<(), Failure> {
         let mut round = self.begin();
-        self.settle(&mut round, task, at, ending.usage)?;
+        self.settle(&mut round, &settlement(task, at, &ending))?;
         self.finish_record(&mut round, task, at, ending);
         self.commit(&mut round)
     }
+}
+
+fn settlement(task: TaskRef, at: Timestamp, ending: &Ending) -> Settlement {
+    let deployment = ending.deployment.as_deref().map(Into::into);
+    Settlement { task, at, usage: ending.usage, deployment }
 }
 
 fn push(touched: &mut Touched, writing: &mut Writing, entry: &Entry) -> usize {

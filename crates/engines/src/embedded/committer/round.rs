@@ -1,5 +1,6 @@
 //! One round: the changes that share a commit, and what they come to.
 
+use crate::embedded::desk::Parcel;
 use crate::embedded::live;
 use crate::embedded::op::{Answer, Reply};
 use crate::embedded::record::{Builder, Record as EventRecord};
@@ -7,7 +8,8 @@ use fjall::OwnedWriteBatch;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{Record, RecordName, Shelf};
+use tidewire_core::ledger::{Row, Settled};
+use tidewire_core::port::{Record, RecordName, Shelf, Totals};
 use tidewire_core::{LogRef, Offset, TaskId, TaskRef, TenantId};
 
 use super::heads::Writing;
@@ -63,6 +65,12 @@ pub(super) struct Round {
     /// Idempotency keys that the round gives out.
     pub(super) keys: HashMap<(TenantId, String), (TaskId, u64)>,
     pub(super) settled: HashSet<TaskRef>,
+    /// What each of them held.
+    pub(super) settled_here: Vec<(TaskRef, Option<Settled>)>,
+    /// Rows of what they used.
+    pub(super) rows: HashMap<Row, Totals>,
+    /// What it writes of the account book.
+    pub(super) parcel: Option<Parcel>,
     /// Tenants whose totals changed.
     pub(super) totals: BTreeSet<TenantId>,
     /// Logs that are deleted.
@@ -90,6 +98,9 @@ impl Round {
             to_write: HashSet::new(),
             keys: HashMap::new(),
             settled: HashSet::new(),
+            settled_here: Vec::new(),
+            rows: HashMap::new(),
+            parcel: None,
             totals: BTreeSet::new(),
             gone: Vec::new(),
             rewritten: Vec::new(),

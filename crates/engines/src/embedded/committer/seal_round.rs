@@ -14,6 +14,7 @@ impl Committer {
     pub(super) fn seal(&mut self, round: &mut Round) -> Result<(), Unavailable> {
         self.seal_logs(round)?;
         self.seal_tasks(round)?;
+        self.seal_book(round)?;
         let store = &self.shared.store;
         for tenant in &round.totals {
             if let Some(sums) = self.totals.get(tenant) {
@@ -38,6 +39,9 @@ impl Committer {
         if round.counts_changed || !round.batch.is_empty() {
             self.counts.commits += 1;
             round.batch.insert(&store.meta, counts::KEY, self.counts.seal());
+        }
+        if let Some(parcel) = &mut round.parcel {
+            parcel.commit = self.counts.commits;
         }
         Ok(())
     }

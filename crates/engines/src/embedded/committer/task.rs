@@ -9,10 +9,10 @@ use crate::embedded::store::{Store, Trouble, seal_settlement};
 use crate::embedded::{key, live, seal};
 use std::collections::hash_map::Entry;
 use tidewire_core::port::{
-    FamilyError, LeaseError, Leasing, Release, Renewal, SubmitError, Totals, Unavailable, UpdateError,
+    FamilyError, LeaseError, Leasing, Release, Renewal, Settlement, SubmitError, Totals, Unavailable, UpdateError,
 };
 use tidewire_core::task::Lease;
-use tidewire_core::{Ending, Task, TaskId, TaskRef, TenantId, Timestamp, Usage};
+use tidewire_core::{Ending, Task, TaskId, TaskRef, TenantId, Timestamp};
 
 /// The longest idempotency key: the store's keys end at 64 KiB, and the edge's bound is far below this.
 const MAX_KEY_BYTES: usize = 4096;
@@ -262,13 +262,8 @@ impl Committer {
     }
 
     /// Settles a task, unless it is settled. Says whether this was the first time.
-    pub(super) fn settle(
-        &mut self,
-        round: &mut Round,
-        task: TaskRef,
-        at: Timestamp,
-        usage: Usage,
-    ) -> Result<bool, Unavailable> {
+    pub(super) fn settle(&mut self, round: &mut Round, settlement: &Settlement) -> Result<bool, Unavailable> {
+        let Settlement { task, at, usage, .. } = *settlement;
         let store = &self.shared.store;
         let snapshot = store.db.snapshot();
         let key = key::task(task);
@@ -277,14 +272,13 @@ impl Committer {
             return Ok(false);
         }
         let value = seal_settlement(task, at, usage)?;
-        let sums = match self.totals.entry(task.tenant) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(store.totals(&snapshot, task.tenant)?),
-        };
-        *sums = Totals { tasks: sums.tasks + 1, usage: sums.usage.plus(usage) };
         round.batch.insert(&store.settlements, key, value);
+        self.add_to_totals(round, task.tenant, Totals::of(usage))?;
+        let (row, settled) = self.shared.desk.settle(settlement);
+        let sum = round.rows.entry(row).or_default();
+        *sum = sum.plus(Totals::of(usage));
         round.settled.insert(task);
-        round.totals.insert(task.tenant);
+        round.settled_here.push((task, settled));
         round.durable = true;
         Ok(true)
     }
