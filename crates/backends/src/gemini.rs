@@ -87,7 +87,7 @@ impl Backend for Gemini {
             BackendError::new(Fault::Broken, format!("the upstream's list of models can't be read: {error}"))
         })?;
         let model = |entry: Entry| {
-            let name = entry.name.strip_prefix("models/").map(str::to_owned).unwrap_or(entry.name);
+            let name = entry.name.strip_prefix("models/").unwrap_or(&entry.name).to_owned();
             Model { name, context_tokens: entry.input_token_limit }
         };
         Ok(list.models.into_iter().map(model).collect())

@@ -123,9 +123,11 @@ fn tools(body: &mut Object, asked: &Asked<'_>) {
         body.named("toolConfig", own);
         return;
     }
+    if asked.tools.is_empty() {
+        return;
+    }
     let mut calling = Object::default();
     match &asked.tool_choice {
-        _ if asked.tools.is_empty() => return,
         None => return,
         Some(ToolChoice::Other(own)) => {
             body.named("toolConfig", own);

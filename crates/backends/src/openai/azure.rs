@@ -22,10 +22,7 @@ impl OpenAi {
         let url = format!("{endpoint}/openai{}", if dated { "" } else { "/v1" });
         let upstream = Upstream::new(&Settings { url, ..settings.clone() }, Auth::Header("api-key"), &[])?;
         let query = api_version.map(|version| format!("api-version={version}")).unwrap_or_default();
-        let places = match dated {
-            true => Places::of_deployments(&upstream, &query)?,
-            false => Places::fixed(&upstream, &query)?,
-        };
+        let places = if dated { Places::of_deployments(&upstream, &query)? } else { Places::fixed(&upstream, &query)? };
         Ok(Self { upstream, places })
     }
 }

@@ -137,10 +137,10 @@ fn rfc_3339(text: &str) -> Option<i64> {
 
 /// Days since 1970-01-01 of a date of our calendar, by the count of days in years that begin in March.
 fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leaps = year / 4 - year / 100 + year / 400;
     /// From 0000-03-01 to 1970-01-01.
     const BEFORE_1970: i64 = 719_468;
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leaps = year / 4 - year / 100 + year / 400;
     year * 365 + leaps + (153 * month + 2) / 5 + day - 1 - BEFORE_1970
 }
 
