@@ -161,6 +161,12 @@ impl Array {
         self.0.push_str(value);
     }
 
+    pub(crate) fn extend(&mut self, values: impl IntoIterator<Item = impl AsRef<str>>) {
+        for value in values {
+            self.push(value.as_ref());
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -80,35 +80,35 @@ pub(super) struct Delta<'a> {
 /// Counts, as of the whole answer; an event may leave out those that it does not change.
 #[derive(Clone, Copy, Default, serde::Deserialize)]
 pub(super) struct Tokens {
-    #[serde(default)]
-    input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens: Option<u64>,
+    #[serde(default, rename = "input_tokens")]
+    input: Option<u64>,
+    #[serde(default, rename = "cache_creation_input_tokens")]
+    written: Option<u64>,
+    #[serde(default, rename = "cache_read_input_tokens")]
+    cached: Option<u64>,
+    #[serde(default, rename = "output_tokens")]
+    output: Option<u64>,
 }
 
 impl Tokens {
     /// These where they are told, else the earlier ones.
     pub(super) fn after(self, earlier: Self) -> Self {
         Self {
-            input_tokens: self.input_tokens.or(earlier.input_tokens),
-            cache_creation_input_tokens: self.cache_creation_input_tokens.or(earlier.cache_creation_input_tokens),
-            cache_read_input_tokens: self.cache_read_input_tokens.or(earlier.cache_read_input_tokens),
-            output_tokens: self.output_tokens.or(earlier.output_tokens),
+            input: self.input.or(earlier.input),
+            written: self.written.or(earlier.written),
+            cached: self.cached.or(earlier.cached),
+            output: self.output.or(earlier.output),
         }
     }
 
     /// The API counts what was read from its cache and written to it apart from the rest of the input.
     pub(super) fn usage(self) -> Usage {
-        let cached_tokens = self.cache_read_input_tokens.unwrap_or(0);
-        let written_tokens = self.cache_creation_input_tokens.unwrap_or(0);
+        let cached_tokens = self.cached.unwrap_or(0);
+        let written_tokens = self.written.unwrap_or(0);
         Usage {
-            input_tokens: self.input_tokens.unwrap_or(0) + cached_tokens + written_tokens,
+            input_tokens: self.input.unwrap_or(0) + cached_tokens + written_tokens,
             cached_tokens,
-            output_tokens: self.output_tokens.unwrap_or(0),
+            output_tokens: self.output.unwrap_or(0),
             ..Usage::default()
         }
     }

@@ -108,7 +108,7 @@ fn thinking<'a>(asked: &'a Asked<'_>, generation: Generation, max_tokens: u32, t
 fn sampling(body: &mut Object, asked: &Asked<'_>, generation: Generation, thinking: &Thinking<'_>) {
     if !asked.stop.is_empty() {
         let mut stop = Array::default();
-        asked.stop.iter().for_each(|sequence| stop.push(sequence));
+        stop.extend(&asked.stop);
         body.named("stop_sequences", &stop.end());
     }
     // With thoughts the older ones take no temperature, and the newest never do.

@@ -16,7 +16,7 @@ enum Speaker {
 #[derive(Default)]
 pub(super) struct Turns {
     system: Array,
-    turns: Vec<(Speaker, Array)>,
+    said: Vec<(Speaker, Array)>,
     /// The last turn of the assistant called tools and shows no thoughts.
     lack_thoughts: bool,
 }
@@ -25,7 +25,7 @@ pub(super) fn of(messages: &[Message<'_>]) -> Result<Turns, BackendError> {
     let mut turns = Turns::default();
     for message in messages {
         match message.role {
-            Role::System => blocks(&message.parts()?).iter().for_each(|block| turns.system.push(block)),
+            Role::System => turns.system.extend(blocks(&message.parts()?)),
             Role::User => {
                 let blocks = blocks(&message.parts()?);
                 turns.add(Speaker::User, &blocks);
@@ -63,16 +63,16 @@ impl Turns {
         if blocks.is_empty() {
             return;
         }
-        if self.turns.last().is_none_or(|(last, _)| *last != speaker) {
-            self.turns.push((speaker, Array::default()));
+        if self.said.last().is_none_or(|(last, _)| *last != speaker) {
+            self.said.push((speaker, Array::default()));
         }
-        if let Some((_, turn)) = self.turns.last_mut() {
-            blocks.iter().for_each(|block| turn.push(block));
+        if let Some((_, turn)) = self.said.last_mut() {
+            turn.extend(blocks);
         }
     }
 
     pub(super) fn end_with_the_user(&self) -> bool {
-        self.turns.last().is_some_and(|(speaker, _)| *speaker == Speaker::User)
+        self.said.last().is_some_and(|(speaker, _)| *speaker == Speaker::User)
     }
 
     pub(super) fn lack_thoughts(&self) -> bool {
@@ -90,7 +90,7 @@ impl Turns {
 
     pub(super) fn messages(&mut self) -> String {
         let mut messages = Array::default();
-        for (speaker, blocks) in &mut self.turns {
+        for (speaker, blocks) in &mut self.said {
             let role = if *speaker == Speaker::User { "user" } else { "assistant" };
             messages.push(&Object::default().text("role", role).named("content", &blocks.end()).end());
         }
@@ -140,7 +140,7 @@ fn result(message: &Message<'_>) -> Result<String, BackendError> {
     let mut block = Object::default();
     block.text("type", "tool_result").text("tool_use_id", &id(&message.tool_call_id()?));
     let mut content = Array::default();
-    blocks(&message.parts()?).iter().for_each(|block| content.push(block));
+    content.extend(blocks(&message.parts()?));
     if !content.is_empty() {
         block.named("content", &content.end());
     }

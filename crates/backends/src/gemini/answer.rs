@@ -116,7 +116,7 @@ fn logprobs(result: &RawValue) -> Option<Bytes> {
     let chance = |chance: &Chance<'_>| {
         let bytes = json::text(chance.token.get()).unwrap_or_default();
         let mut list = Array::default();
-        bytes.bytes().for_each(|byte| list.push(&byte.to_string()));
+        list.extend(bytes.bytes().map(|byte| byte.to_string()));
         let mut said = Object::default();
         said.named("token", chance.token.get());
         said.named("logprob", chance.log_probability.map_or("0", RawValue::get)).named("bytes", &list.end());

@@ -39,7 +39,7 @@ pub(super) fn of(messages: &[Message<'_>], wants_signatures: bool) -> Result<Con
     for message in messages {
         let parts = message.parts()?;
         match message.role {
-            Role::System => parts.iter().for_each(|part| said.system.push(&whole(part))),
+            Role::System => said.system.extend(parts.iter().map(whole)),
             Role::User => said.add("user", parts.iter().map(whole)),
             Role::Tool => {
                 let id = message.tool_call_id()?;

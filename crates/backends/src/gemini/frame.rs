@@ -76,28 +76,27 @@ pub(super) struct FunctionCall<'a> {
 }
 
 #[derive(Clone, Copy, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Tokens {
-    #[serde(default)]
-    prompt_token_count: Option<u64>,
-    #[serde(default)]
-    tool_use_prompt_token_count: Option<u64>,
-    #[serde(default)]
-    cached_content_token_count: Option<u64>,
-    #[serde(default)]
-    candidates_token_count: Option<u64>,
-    #[serde(default)]
-    thoughts_token_count: Option<u64>,
+    #[serde(default, rename = "promptTokenCount")]
+    prompt: Option<u64>,
+    #[serde(default, rename = "toolUsePromptTokenCount")]
+    tool_prompt: Option<u64>,
+    #[serde(default, rename = "cachedContentTokenCount")]
+    cached: Option<u64>,
+    #[serde(default, rename = "candidatesTokenCount")]
+    candidates: Option<u64>,
+    #[serde(default, rename = "thoughtsTokenCount")]
+    thoughts: Option<u64>,
 }
 
 impl Tokens {
     /// The API counts thoughts apart from the answer, and what its own tools read apart from the prompt.
     pub(super) fn usage(self) -> Usage {
-        let reasoning_tokens = self.thoughts_token_count.unwrap_or(0);
+        let reasoning_tokens = self.thoughts.unwrap_or(0);
         Usage {
-            input_tokens: self.prompt_token_count.unwrap_or(0) + self.tool_use_prompt_token_count.unwrap_or(0),
-            cached_tokens: self.cached_content_token_count.unwrap_or(0),
-            output_tokens: self.candidates_token_count.unwrap_or(0) + reasoning_tokens,
+            input_tokens: self.prompt.unwrap_or(0) + self.tool_prompt.unwrap_or(0),
+            cached_tokens: self.cached.unwrap_or(0),
+            output_tokens: self.candidates.unwrap_or(0) + reasoning_tokens,
             reasoning_tokens,
             ..Usage::default()
         }

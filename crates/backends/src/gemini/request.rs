@@ -52,7 +52,7 @@ fn config(asked: &Asked<'_>, is_newer: bool) -> String {
     config.maybe("presencePenalty", asked.presence_penalty).maybe("frequencyPenalty", asked.frequency_penalty);
     if !asked.stop.is_empty() {
         let mut stop = Array::default();
-        asked.stop.iter().for_each(|sequence| stop.push(sequence));
+        stop.extend(&asked.stop);
         config.named("stopSequences", &stop.end());
     }
     if asked.logprobs {

@@ -26,7 +26,7 @@ pub(super) fn body(request: &EmbedRequest) -> Result<Bytes, BackendError> {
             EmbedInput::Text(text) => inputs.push(&quoted(text)),
             EmbedInput::Tokens(tokens) => {
                 let mut array = Array::default();
-                tokens.iter().for_each(|token| array.push(&token.to_string()));
+                array.extend(tokens.iter().map(ToString::to_string));
                 inputs.push(&array.end());
             }
         }

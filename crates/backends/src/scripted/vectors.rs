@@ -43,7 +43,9 @@ fn vector(input: &EmbedInput, dimensions: u32) -> Vec<f32> {
         (0..dimensions).map(|_| (next(&mut state) >> 40) as f32 / (1 << 23) as f32 - 1.0).collect();
     let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
     if length > 0.0 {
-        vector.iter_mut().for_each(|number| *number /= length);
+        for number in &mut vector {
+            *number /= length;
+        }
     }
     vector
 }

@@ -96,9 +96,8 @@ impl Told {
             ("context_length_exceeded", _) | (_, "exceed_context_size_error" | "context_length_exceeded") => {
                 Some(Fault::ContextTooLong)
             }
-            ("model_not_found", _) | (_, "model_not_found") => Some(Fault::UnknownModel),
             // Azure's deployments are its models.
-            ("DeploymentNotFound", _) => Some(Fault::UnknownModel),
+            ("model_not_found" | "DeploymentNotFound", _) | (_, "model_not_found") => Some(Fault::UnknownModel),
             // Google says 400 to a wrong key, and to an account or a country that it does not serve.
             ("API_KEY_INVALID", _) | (_, "FAILED_PRECONDITION") => Some(Fault::Unauthorized),
             // Anthropic and Google have no name for it, only these sentences.

@@ -21,7 +21,7 @@ async fn limits_come_with_answers_and_with_refusals() {
     let upstream = Upstream::start(answers).await;
     let backend = super::backend(&upstream);
     let expected = [
-        UpstreamLimit { of: Counted::Requests, limit: Some(60), remaining: 0, reset: Some(Duration::from_secs(360)) },
+        UpstreamLimit { of: Counted::Requests, limit: Some(60), remaining: 0, reset: Some(Duration::from_mins(6)) },
         UpstreamLimit { of: Counted::Tokens, limit: None, remaining: 149_984, reset: Some(Duration::from_secs(1)) },
     ];
     assert_eq!(begin(&backend, hello()).await.limits, expected);
