@@ -13,6 +13,7 @@ use std::io;
 use std::time::Duration;
 use tidewire_proto::batch::{BatchAccepted, BatchList, BatchPart, BatchSubmission, BatchView};
 use tidewire_proto::http::{Accepted, Ready, RetriedLetters, RetryLetters, TaskList};
+use tidewire_proto::routes::{Reloaded, RouteList};
 use tidewire_proto::usage::UsageReport;
 use tidewire_proto::{Code, ErrorBody, Submission, TaskView, WireError};
 
@@ -237,6 +238,16 @@ impl Http {
     /// The public models, as OpenAI lists them.
     pub async fn models(&self) -> Result<serde_json::Value, HttpError> {
         self.json(self.request(Method::GET, "/v1/models")).await
+    }
+
+    /// The routes, and how their deployments are.
+    pub async fn routes(&self) -> Result<RouteList, HttpError> {
+        self.json(self.request(Method::GET, "/v1/routes")).await
+    }
+
+    /// Lets the server read its configuration again.
+    pub async fn reload(&self) -> Result<Reloaded, HttpError> {
+        self.json(self.request(Method::POST, "/v1/admin/reload")).await
     }
 
     /// The server's metrics, as Prometheus text.

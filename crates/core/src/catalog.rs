@@ -1,47 +1,17 @@
-//! Which models there are, and which deployment answers for a name.
+//! Which models there are, and which route answers for a name.
+
+pub use crate::route::{Deployment, Takes};
 
 use crate::port::Model;
+use crate::route::{Contradiction, Plan, Route};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The public models of a server. Deployments are fixed at start; what an upstream lists may change.
+/// The public models of a server: the plan of its routes, which a reload exchanges, and what upstreams list.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    deployments: Vec<Deployment>,
+    plan: RwLock<Arc<Plan>>,
     listed: RwLock<BTreeMap<Arc<str>, Vec<Model>>>,
-}
-
-/// One backend under one name: what a worker must have to run its tasks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deployment {
-    /// The capability that its tasks name.
-    pub capability: Arc<str>,
-    /// Which model names it takes.
-    pub takes: Takes,
-    /// The built-in model: what a request without a model gets.
-    pub built_in: bool,
-    /// What it has beside the model, for tasks that need it: `eu`, `gpu`, `image`.
-    pub has: Vec<String>,
-}
-
-impl Deployment {
-    fn has_all(&self, needs: &[String]) -> bool {
-        needs.iter().all(|need| self.has.contains(need))
-    }
-}
-
-/// Which model names a deployment takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Takes {
-    /// One public name, which is `model` at the backend.
-    One {
-        /// The public name.
-        name: Arc<str>,
-        /// The backend's name for it.
-        model: Arc<str>,
-    },
-    /// Any name, passed through: an upstream given by its URL alone.
-    Any,
 }
 
 /// Where a request goes.
@@ -49,7 +19,7 @@ pub enum Takes {
 pub struct Target {
     /// The public name.
     pub name: Arc<str>,
-    /// The capability that the task names.
+    /// The capability that the task names: a route's name.
     pub capability: Arc<str>,
 }
 
@@ -76,33 +46,41 @@ pub enum Unresolved {
 }
 
 impl Catalog {
-    /// A catalog of these deployments, in the order in which they are asked.
-    pub fn new(deployments: Vec<Deployment>) -> Self {
-        Self { deployments, listed: RwLock::default() }
+    /// A catalog of this plan.
+    pub fn new(plan: Plan) -> Self {
+        Self { plan: RwLock::new(Arc::new(plan)), listed: RwLock::default() }
     }
 
-    /// The deployments.
-    pub fn deployments(&self) -> &[Deployment] {
-        &self.deployments
+    /// A catalog of these deployments and the routes that follow from them.
+    pub fn of(deployments: Vec<Deployment>) -> Result<Self, Contradiction> {
+        Plan::new(deployments, Vec::new()).map(Self::new)
+    }
+
+    /// The plan as it is now. Whoever begins with one goes on with it.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on, another plan.
+    pub fn set_plan(&self, plan: Plan) {
+        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
     }
 
     /// An upstream has said which models it has.
-    pub fn set_listed(&self, capability: &Arc<str>, models: Vec<Model>) {
-        self.listed.write().unwrap_or_else(PoisonError::into_inner).insert(capability.clone(), models);
+    pub fn set_listed(&self, deployment: &Arc<str>, models: Vec<Model>) {
+        self.listed.write().unwrap_or_else(PoisonError::into_inner).insert(deployment.clone(), models);
     }
 
     /// Every public name there is, each once.
     pub fn names(&self) -> Vec<String> {
         let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
         let mut names = Vec::new();
-        for deployment in &self.deployments {
-            match &deployment.takes {
-                Takes::One { name, .. } => names.push(name.to_string()),
-                Takes::Any => {
-                    names.extend(
-                        listed.get(&deployment.capability).into_iter().flatten().map(|model| model.name.clone()),
-                    );
-                }
+        for route in self.plan().routes() {
+            if route.takes_any {
+                let models = route.members.iter().filter_map(|member| listed.get(&member.deployment)).flatten();
+                names.extend(models.map(|model| model.name.clone()));
+            } else {
+                names.push(route.name.to_string());
             }
         }
         let mut seen = std::collections::BTreeSet::new();
@@ -110,60 +88,55 @@ impl Catalog {
         names
     }
 
-    /// The deployment for a name, among those that have what is needed: one of that name; else the first upstream
-    /// that lists it; else the first upstream. Without a name: the built-in model, else the only one there is.
+    /// The route for a name, among those of which a deployment has what is needed: the one of that name; else the first
+    /// upstream that lists it; else the first upstream. Without a name: the built-in model, else the only one there is.
     pub fn resolve(&self, name: Option<&str>, needs: &[String]) -> Result<Target, Unresolved> {
-        if self.deployments.is_empty() {
+        let plan = self.plan();
+        if plan.deployments().is_empty() {
             return Err(Unresolved::NoDeployment);
         }
         let name = match name {
             Some(name) => name.into(),
-            None => self.default_model()?,
+            None => self.default_model(&plan)?,
         };
-        match self.named(&name, needs) {
+        match self.named(&plan, &name, needs) {
             Err(unresolved) if needs.is_empty() => Err(unresolved),
             // Is it the name or the needs?
-            Err(_) => self.named(&name, &[]).and_then(|_| Err(Unresolved::NeedsUnmet { has: self.has(&name) })),
+            Err(_) => {
+                self.named(&plan, &name, &[]).and_then(|_| Err(Unresolved::NeedsUnmet { has: has(&plan, &name) }))
+            }
             found => found,
         }
     }
 
-    fn named(&self, wanted: &Arc<str>, needs: &[String]) -> Result<Target, Unresolved> {
-        let target =
-            |deployment: &Deployment| Target { name: wanted.clone(), capability: deployment.capability.clone() };
-        let able = || self.deployments.iter().filter(|deployment| deployment.has_all(needs));
-        let exact = able().find(|deployment| match &deployment.takes {
-            Takes::One { name, .. } => name == wanted,
-            Takes::Any => false,
-        });
-        if let Some(deployment) = exact {
-            return Ok(target(deployment));
-        }
-        let open = || able().filter(|deployment| deployment.takes == Takes::Any);
-        let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
-        let lists = |deployment: &&Deployment| {
-            listed.get(&deployment.capability).is_some_and(|models| models.iter().any(|model| *model.name == **wanted))
+    fn named(&self, plan: &Plan, wanted: &Arc<str>, needs: &[String]) -> Result<Target, Unresolved> {
+        let target = |route: &Arc<Route>| Target { name: wanted.clone(), capability: route.name.clone() };
+        let able = |route: &&Arc<Route>| {
+            let chain = plan.chain(route);
+            chain.iter().flat_map(|route| plan.members(route)).any(|(deployment, _)| deployment.has_all(needs))
         };
-        if let Some(deployment) = open().find(lists).or_else(|| open().next()) {
-            return Ok(target(deployment));
+        if let Some(route) = plan.route(wanted).filter(|route| !route.takes_any).filter(able) {
+            return Ok(target(route));
+        }
+        let open = || plan.routes().iter().filter(|route| route.takes_any).filter(able);
+        let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
+        let lists = |route: &&Arc<Route>| {
+            let models = route.members.iter().filter_map(|member| listed.get(&member.deployment)).flatten();
+            models.into_iter().any(|model| *model.name == **wanted)
+        };
+        if let Some(route) = open().find(lists).or_else(|| open().next()) {
+            return Ok(target(route));
         }
         drop(listed);
         Err(Unresolved::UnknownModel { known: self.names() })
     }
 
-    /// What the deployments have that take a name.
-    fn has(&self, wanted: &str) -> Vec<String> {
-        let takes = |deployment: &&Deployment| match &deployment.takes {
-            Takes::One { name, .. } => &**name == wanted,
-            Takes::Any => true,
-        };
-        let has = self.deployments.iter().filter(takes).flat_map(|deployment| deployment.has.iter().cloned());
-        has.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
-    }
-
-    fn default_model(&self) -> Result<Arc<str>, Unresolved> {
-        let built_in = self.deployments.iter().find(|deployment| deployment.built_in);
-        if let Some(Deployment { takes: Takes::One { name, .. }, .. }) = built_in {
+    fn default_model(&self, plan: &Plan) -> Result<Arc<str>, Unresolved> {
+        let built_in = plan.deployments().iter().find(|deployment| deployment.built_in);
+        if let Some(built_in) = built_in
+            && let Takes::One { name, .. } = &built_in.takes
+            && plan.route(name).is_some()
+        {
             return Ok(name.clone());
         }
         match self.names().as_slice() {
@@ -171,15 +144,15 @@ impl Catalog {
             _ => Err(Unresolved::NoModelNamed { known: self.names() }),
         }
     }
+}
 
-    /// The backend's own name for a public one.
-    pub fn model_at_backend(&self, capability: &str, name: &str) -> Arc<str> {
-        let deployment = self.deployments.iter().find(|deployment| &*deployment.capability == capability);
-        match deployment.map(|deployment| &deployment.takes) {
-            Some(Takes::One { model, .. }) => model.clone(),
-            _ => name.into(),
-        }
-    }
+/// What the deployments have that take a name.
+fn has(plan: &Plan, wanted: &str) -> Vec<String> {
+    let takes = |route: &&Arc<Route>| route.takes_any || *route.name == *wanted;
+    let chains = plan.routes().iter().filter(takes).flat_map(|route| plan.chain(route));
+    let members = chains.flat_map(|route| plan.members(route));
+    let has = members.flat_map(|(deployment, _)| deployment.tags().map(str::to_owned).collect::<Vec<_>>());
+    has.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
 }
 
 #[cfg(test)]
@@ -188,11 +161,15 @@ mod tests {
 
     fn named(name: &str, built_in: bool) -> Deployment {
         let takes = Takes::One { name: name.into(), model: "model".into() };
-        Deployment { capability: name.into(), takes, built_in, has: Vec::new() }
+        Deployment { built_in, ..Deployment::new(name, takes) }
     }
 
     fn open(capability: &str) -> Deployment {
-        Deployment { capability: capability.into(), takes: Takes::Any, built_in: false, has: Vec::new() }
+        Deployment::new(capability, Takes::Any)
+    }
+
+    fn catalog(deployments: Vec<Deployment>) -> Catalog {
+        Catalog::of(deployments).unwrap()
     }
 
     fn lists(catalog: &Catalog, capability: &str, name: &str) {
@@ -201,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_name_goes_to_whoever_has_it_then_whoever_lists_it_then_the_first_upstream() {
-        let catalog = Catalog::new(vec![open("a"), open("b"), named("small", false)]);
+        let catalog = catalog(vec![open("a"), open("b"), named("small", false)]);
         lists(&catalog, "a", "x");
         lists(&catalog, "b", "y");
         let at = |name: &str| catalog.resolve(Some(name), &[]).unwrap().capability;
@@ -212,27 +189,26 @@ mod tests {
 
     #[test]
     fn without_a_name_the_built_in_model_or_the_only_one() {
-        let both = Catalog::new(vec![named("other", false), named("small", true)]);
+        let both = catalog(vec![named("other", false), named("small", true)]);
         assert_eq!(&*both.resolve(None, &[]).unwrap().name, "small");
-        let one = Catalog::new(vec![open("a")]);
+        let one = catalog(vec![open("a")]);
         assert!(matches!(one.resolve(None, &[]), Err(Unresolved::NoModelNamed { .. })), "nobody knows its models yet");
         lists(&one, "a", "x");
         assert_eq!(&*one.resolve(None, &[]).unwrap().name, "x");
-        let two = Catalog::new(vec![named("x", false), named("y", false)]);
+        let two = catalog(vec![named("x", false), named("y", false)]);
         assert_eq!(two.resolve(None, &[]), Err(Unresolved::NoModelNamed { known: vec!["x".into(), "y".into()] }));
         assert_eq!(Catalog::default().resolve(None, &[]), Err(Unresolved::NoDeployment));
     }
 
     #[test]
-    fn of_two_that_serve_a_name_the_one_that_has_what_is_needed_takes_it() {
-        let serves = |capability: &str, has: &str| {
+    fn what_a_task_needs_is_there_where_one_of_the_routes_deployments_has_it() {
+        let serves = |name: &str, has: &str| {
             let takes = Takes::One { name: "x".into(), model: "x".into() };
-            Deployment { capability: capability.into(), takes, built_in: false, has: vec![has.to_owned()] }
+            Deployment { has: vec![has.to_owned()], ..Deployment::new(name, takes) }
         };
-        let catalog = Catalog::new(vec![serves("x-us", "us"), serves("x-eu", "eu")]);
-        assert_eq!(&*catalog.resolve(Some("x"), &["eu".into()]).unwrap().capability, "x-eu");
-        assert_eq!(&*catalog.resolve(None, &["eu".into()]).unwrap().capability, "x-eu");
-        assert_eq!(&*catalog.resolve(Some("x"), &[]).unwrap().capability, "x-us");
+        let catalog = catalog(vec![serves("x-us", "us"), serves("x-eu", "eu")]);
+        assert_eq!(&*catalog.resolve(Some("x"), &["eu".into()]).unwrap().capability, "x");
+        assert_eq!(&*catalog.resolve(None, &["eu".into()]).unwrap().capability, "x");
         let unmet = catalog.resolve(Some("x"), &["gpu".into()]);
         assert_eq!(unmet, Err(Unresolved::NeedsUnmet { has: vec!["eu".into(), "us".into()] }));
         let unknown = catalog.resolve(Some("y"), &["eu".into()]);
@@ -241,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_refused_where_nobody_takes_any() {
-        let catalog = Catalog::new(vec![named("x", false)]);
+        let catalog = catalog(vec![named("x", false)]);
         assert_eq!(catalog.resolve(Some("z"), &[]), Err(Unresolved::UnknownModel { known: vec!["x".into()] }));
     }
 }

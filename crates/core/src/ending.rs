@@ -64,6 +64,16 @@ pub struct Failure {
     pub code: String,
     /// What happened and what to do, for people.
     pub message: String,
+    /// When it is worth trying again, in milliseconds, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Failure {
+    /// One that says nothing about when to try again.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), retry_after_ms: None }
+    }
 }
 
 /// A log's last event.

@@ -16,6 +16,7 @@ pub mod money;
 pub mod payer;
 pub mod port;
 pub mod queue;
+pub mod route;
 pub mod task;
 pub mod time;
 pub mod tokens;

@@ -163,6 +163,11 @@ impl Queue {
         Self { line, dispatch, clock, offering: tokio::sync::Mutex::default(), rescheduled: Notify::new() }
     }
 
+    /// From now on these bounds. What waits and runs beyond lower ones stays.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.line().set_bounds(bounds);
+    }
+
     fn line(&self) -> MutexGuard<'_, Line> {
         // A panic between two lines of `Line` leaves at worst an inexact count, never a lost task: the store
         // has them all.

@@ -37,7 +37,7 @@ fn with_key(task: Task, key: &str) -> Task {
 }
 
 fn failed() -> Ending {
-    let failure = Failure { code: "upstream_broken".to_owned(), message: "the answer broke off".to_owned() };
+    let failure = Failure::new("upstream_broken", "the answer broke off");
     Ending { state: Outcome::Failed, error: Some(failure), ..ending() }
 }
 

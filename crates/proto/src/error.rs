@@ -91,6 +91,7 @@ codes! {
     UpstreamUnreachable = "upstream_unreachable", 502;
     UpstreamBroken = "upstream_broken", 502;
     UpstreamTimeout = "upstream_timeout", 504;
+    RouteUnavailable = "route_unavailable", 503;
     AttemptsExhausted = "attempts_exhausted", 502;
     Rewound = "rewound", 502;
     Stopped = "stopped", 409;

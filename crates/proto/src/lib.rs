@@ -7,6 +7,7 @@ pub mod error;
 pub mod event;
 pub mod frame;
 pub mod http;
+pub mod routes;
 pub mod task;
 pub mod usage;
 

@@ -12,12 +12,14 @@ mod extract_text;
 mod file;
 mod progress;
 mod remote;
+mod routes;
 mod show;
 mod task;
 mod terminal;
 mod usage;
 
 use crate::config::{self, Config};
+use crate::reload::Source;
 use crate::{serve, telemetry};
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
@@ -56,6 +58,8 @@ enum Command {
     File(file::FileCommand),
     /// Say what was used and what it cost
     Usage(usage::UsageArgs),
+    /// Show the public models, and how the deployments behind them are
+    Routes(routes::RoutesArgs),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -114,6 +118,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Batch(command) => block_on(batch::run(command)),
         Command::Dead(command) => block_on(dead::run(command)),
         Command::File(command) => block_on(file::run(command)),
+        Command::Routes(args) => block_on(routes::run(args)),
         Command::Config(command) => config_command(command),
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Backup(args) => block_on(backup::run(args)),
@@ -135,16 +140,10 @@ fn load(file: Option<&Path>) -> Result<Config, config::ConfigError> {
 }
 
 fn serve_command(args: ServeArgs) -> Outcome {
-    let mut config = load(args.config.as_deref())?;
-    if let Some(listen) = args.listen {
-        config.listen = listen;
-    }
-    if let Some(data) = args.data {
-        config.data = data;
-    }
-    config::check(&config)?;
-    telemetry::start_log(config.log.format, &config.log.filter)?;
-    runtime()?.block_on(serve::serve(config, args.upstream))
+    let source = Source { file: args.config, listen: args.listen, data: args.data };
+    let config = source.load()?;
+    let log_filter = telemetry::start_log(config.log.format, &config.log.filter)?;
+    runtime()?.block_on(serve::serve(config, source, args.upstream, log_filter))
 }
 
 fn block_on(command: impl Future<Output = Outcome>) -> Outcome {

@@ -2,10 +2,12 @@
 
 mod load;
 mod reference;
+mod routes;
 mod values;
 
 pub(crate) use load::{ConfigError, check, load};
 pub(crate) use reference::reference;
+pub(crate) use routes::{plan, record};
 pub(crate) use values::{BackendKind, Config, DeploymentConfig, Durability, EngineKind, LogFormat};
 
 use std::path::PathBuf;

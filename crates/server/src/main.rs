@@ -6,6 +6,7 @@ mod clock;
 mod config;
 mod documents;
 mod operations;
+mod reload;
 mod serve;
 mod telemetry;
 mod wiring;

@@ -1,7 +1,9 @@
 //! What operators and their machines ask: is it alive, can it take work, what does it measure.
 
 mod backup;
+mod routes;
 
+use crate::reload::Reloader;
 use crate::telemetry::{Levels, Metrics};
 use crate::wiring::Engines;
 use axum::Json;
@@ -23,6 +25,7 @@ pub(crate) struct Operations {
     pub(crate) engines: Engines,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) reloader: Arc<Reloader>,
     pub(crate) running: tidewire_worker::Running,
     pub(crate) draining: CancellationToken,
     pub(crate) closing: CancellationToken,
@@ -42,6 +45,8 @@ pub(crate) fn endpoints(operations: &Arc<Operations>) -> Vec<Endpoint> {
         endpoint(Method::GET, "/readyz", Needs::Nothing, get(ready)),
         endpoint(Method::GET, "/metrics", READ, get(metrics)),
         endpoint(Method::POST, "/v1/backup", OPERATE, post(backup::backup)),
+        endpoint(Method::GET, "/v1/routes", READ, get(routes::list)),
+        endpoint(Method::POST, "/v1/admin/reload", OPERATE, post(routes::reload)),
     ]
 }
 
@@ -74,5 +79,8 @@ async fn metrics(State(operations): State<Arc<Operations>>) -> Response {
         disk_failures_and_recoveries: operations.engines.disk_failures_and_recoveries(),
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], operations.metrics.text(&levels)).into_response()
+    let text = operations.metrics.text(&levels);
+    // The end of the text is the end of all of it.
+    let text = [text.trim_end_matches("# EOF\n"), &routes::metrics(&operations), "# EOF\n"].concat();
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

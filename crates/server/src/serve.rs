@@ -4,7 +4,8 @@ use crate::clock::SystemClock;
 use crate::config::{Config, EngineKind};
 use crate::documents;
 use crate::operations::{self, Operations};
-use crate::telemetry::Metrics;
+use crate::reload::{Reloader, Source};
+use crate::telemetry::{LogFilter, Metrics};
 use crate::wiring::{Deployments, Engines, listed_models, upstreams_for};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::files::{self, Files};
-use tidewire_core::port::{Clock, Timeouts};
+use tidewire_core::port::Clock;
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::tokens::Counter;
 use tidewire_core::{Catalog, WorkerId};
@@ -30,7 +31,12 @@ const EXPIRY: Duration = Duration::from_secs(30);
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves until a signal ends it.
-pub(crate) async fn serve(config: Config, upstreams: Vec<String>) -> Result<ExitCode, Box<dyn std::error::Error>> {
+pub(crate) async fn serve(
+    config: Config,
+    source: Source,
+    upstreams: Vec<String>,
+    log_filter: LogFilter,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut signals = Signals::listen()?;
     // Bind first: a port that is taken should be told before a store is opened and a model loaded.
     let listener = TcpListener::bind(config.listen)
@@ -40,11 +46,11 @@ pub(crate) async fn serve(config: Config, upstreams: Vec<String>) -> Result<Exit
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let metrics = Arc::new(Metrics::new());
     let engines = Engines::open(&config, clock.clone(), &metrics)?;
-    let deployments = Deployments::make(&config, &upstreams, &clock)?;
+    let deployments = Arc::new(Deployments::make(&config, &upstreams, &clock)?);
     let catalog = deployments.catalog.clone();
-    let server = Server::start(&config, listener, engines, deployments, clock, &metrics);
+    let server = Server::start(&config, listener, engines, deployments, clock, &metrics, (source, log_filter));
     announce(&config, address, &catalog);
-    signals.wait().await;
+    signals.reloading(&server.reloader).await;
     tracing::info!("shutting down; a second signal ends at once");
     tokio::select! {
         () = server.stop(Duration::from_millis(config.worker.drain_ms)) => Ok(ExitCode::SUCCESS),
@@ -58,7 +64,8 @@ pub(crate) async fn serve(config: Config, upstreams: Vec<String>) -> Result<Exit
 /// A running server.
 struct Server {
     engines: Engines,
-    deployments: Deployments,
+    deployments: Arc<Deployments>,
+    reloader: Arc<Reloader>,
     pool: Pool,
     tracker: TaskTracker,
     clock: Arc<dyn Clock>,
@@ -71,9 +78,10 @@ impl Server {
         config: &Config,
         listener: TcpListener,
         engines: Engines,
-        mut deployments: Deployments,
+        deployments: Arc<Deployments>,
         clock: Arc<dyn Clock>,
         metrics: &Arc<Metrics>,
+        (source, log_filter): (Source, LogFilter),
     ) -> Self {
         let (tracker, draining, closing) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let dispatch = Engines::dispatch();
@@ -99,10 +107,11 @@ impl Server {
             clock: clock.clone(),
             meter: metrics.clone(),
             catalog: catalog.clone(),
+            fleet: deployments.fleet.clone(),
             backends: deployments.backends.clone(),
             pace: pace(config),
         };
-        let pool = Pool::start(worker, std::mem::take(&mut deployments.slots));
+        let pool = Pool::start(worker, deployments.slots());
         let edge = Arc::new(Edge {
             log: engines.logs(),
             keeping: engines.keeping(),
@@ -128,10 +137,25 @@ impl Server {
             closing: closing.clone(),
         });
         tracker.spawn(tidewire_edge::sweep_streams(edge.clone()));
+        let reloader = Arc::new(Reloader {
+            source,
+            started: config.clone(),
+            current: config.clone().into(),
+            deployments: deployments.clone(),
+            sizes: pool.sizes(),
+            queue: queue.clone(),
+            log_filter,
+            checks: std::sync::Mutex::default(),
+            tracker: tracker.clone(),
+            clock: clock.clone(),
+            closing: closing.clone(),
+        });
+        reloader.check_health();
         let operations = Arc::new(Operations {
             engines: engines.clone(),
             metrics: metrics.clone(),
             queue,
+            reloader: reloader.clone(),
             running: pool.running(),
             draining: draining.clone(),
             closing: closing.clone(),
@@ -143,7 +167,7 @@ impl Server {
         let router = tidewire_edge::router(edge.clone(), operations::endpoints(&operations));
         tracker.spawn(listen(listener, router, edge, config.limits.connections));
         tracker.spawn(expire(engines.clone(), clock.clone(), closing.clone()));
-        Self { engines, deployments, pool, tracker, clock, draining, closing }
+        Self { engines, deployments, reloader, pool, tracker, clock, draining, closing }
     }
 
     /// Takes no new work, lets running work end or hands it back, says goodbye, and closes the store.
@@ -161,7 +185,7 @@ impl Server {
     }
 }
 
-fn bounds(config: &Config) -> Bounds {
+pub(crate) fn bounds(config: &Config) -> Bounds {
     Bounds {
         waiting: config.queue.waiting,
         waiting_per_tenant: config.queue.waiting_per_tenant,
@@ -196,11 +220,6 @@ fn pace(config: &Config) -> Pace {
         backoff: Backoff {
             base: Duration::from_millis(config.worker.backoff_ms),
             cap: Duration::from_millis(config.worker.backoff_cap_ms),
-        },
-        timeouts: Timeouts {
-            connect: Duration::from_millis(config.timeouts.connect_ms),
-            first_token: Duration::from_millis(config.timeouts.first_token_ms),
-            between_tokens: Duration::from_millis(config.timeouts.between_tokens_ms),
         },
         ..Pace::default()
     }
@@ -239,7 +258,7 @@ fn write_announcement(
 ) -> std::io::Result<()> {
     let url = format!("http://{address}");
     writeln!(out, "tidewire {} is ready at {url}", env!("CARGO_PKG_VERSION"))?;
-    if catalog.deployments().is_empty() {
+    if catalog.plan().deployments().is_empty() {
         writeln!(out, "  models  none yet: `make run` builds and serves the built-in one, or name an upstream:")?;
         writeln!(out, "          tidewire serve --upstream http://127.0.0.1:11434/v1")?;
     } else {
@@ -259,15 +278,34 @@ fn write_announcement(
     out.flush()
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM and SIGINT, which end the server, and SIGHUP, which lets it read its configuration again.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the end, and reads the configuration again whenever that is asked for.
+    async fn reloading(&mut self, reloader: &Reloader) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    // Its outcome is in the log.
+                    let _ = reloader.reload().await;
+                }
+            }
+        }
     }
 
     async fn wait(&mut self) {

@@ -2,6 +2,7 @@
 
 mod deployments;
 mod engines;
+mod local;
 #[cfg_attr(not(test), expect(dead_code, reason = "deployments take their prices from it next"))]
 mod prices;
 pub(crate) mod store;

@@ -8,23 +8,23 @@ use crate::disk::Disk;
 use crate::history::History;
 use crate::plan::Plan;
 use crate::settling::Settling;
-use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidewire_backends::scripted::{Script, Scripted};
-use tidewire_core::catalog::{Deployment, Takes};
+use tidewire_core::catalog::Deployment;
 use tidewire_core::files::{self, Files};
 use tidewire_core::port::{Backend, Bus, Clock, EventLog, Ledger, NoMeter, TaskStore, Timeouts};
 use tidewire_core::queue::{Bounds, Queue};
+use tidewire_core::route::{self, Fleet};
 use tidewire_core::tokens::Counter;
 use tidewire_core::{Catalog, WorkerId};
 use tidewire_edge::{Access, Edge, Identity, Limits, Listener, Streams, listen};
 use tidewire_engines::by_durability::ByDurability;
 use tidewire_engines::memory;
-use tidewire_worker::{Backoff, Pace, Pool, Slots, Worker};
+use tidewire_worker::{Backends, Backoff, Pace, Pool, Slots, Worker};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turmoil::net::{TcpListener, TcpStream};
@@ -104,6 +104,7 @@ struct Parts {
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     catalog: Arc<Catalog>,
+    fleet: Arc<Fleet>,
     tracker: TaskTracker,
 }
 
@@ -117,8 +118,10 @@ impl Parts {
         let tasks = Arc::new(world.disk(&world.tasks, "tasks", &tracker));
         let dispatch = Arc::new(memory::Dispatch::new());
         let queue = Queue::new(Bounds { waiting: WAITING, ..Bounds::default() }, dispatch.clone(), clock.clone());
-        let takes = Takes::One { name: SCRIPTED.into(), model: SCRIPTED.into() };
-        let deployment = Deployment { capability: SCRIPTED.into(), takes, built_in: false, has: Vec::new() };
+        let timeouts = Timeouts { first_token: Duration::from_secs(2), ..Timeouts::default() };
+        let plan = route::Plan::new(vec![Deployment::by_name(SCRIPTED)], Vec::new())
+            .unwrap_or_default()
+            .with_timeouts(timeouts);
         let logs = Arc::new(ByDurability::new(logs, transient.clone(), clock.clone()));
         let (directory, keeping) = (world.tasks.clone(), world.logs.clone());
         Self {
@@ -130,7 +133,8 @@ impl Parts {
             queue: Arc::new(queue),
             bus: world.bus.clone(),
             clock,
-            catalog: Arc::new(Catalog::new(vec![deployment])),
+            catalog: Arc::new(Catalog::new(plan)),
+            fleet: Arc::default(),
             tracker,
         }
     }
@@ -149,11 +153,11 @@ impl Parts {
             clock: self.clock.clone(),
             meter: Arc::new(NoMeter),
             catalog: self.catalog.clone(),
-            backends: HashMap::from([(SCRIPTED.into(), backend)]),
+            fleet: self.fleet.clone(),
+            backends: Arc::new(Backends::from([(SCRIPTED, backend)])),
             pace: Pace {
                 lease: LEASE,
                 backoff: Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) },
-                timeouts: Timeouts { first_token: Duration::from_secs(2), ..Timeouts::default() },
                 ..Pace::default()
             },
         };

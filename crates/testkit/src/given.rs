@@ -88,8 +88,7 @@ pub(crate) const USAGE: Usage = Usage {
 
 /// How the checks' tasks end.
 pub(crate) fn ending(state: Outcome) -> Ending {
-    let error = (state == Outcome::Failed)
-        .then(|| Failure { code: "upstream_broken".to_owned(), message: "the answer broke off".to_owned() });
+    let error = (state == Outcome::Failed).then(|| Failure::new("upstream_broken", "the answer broke off"));
     Ending { state, error, finish_reason: Some("stop".to_owned()), usage: USAGE, deployment: None, attempts: 1 }
 }
 

@@ -4,6 +4,7 @@ use crate::Worker;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tidewire_core::port::{Append, AppendError, Appended, Cursor, ReadError, Writer};
+use tidewire_core::route::Plan;
 use tidewire_core::task::Lease;
 use tidewire_core::{Ending, Entry, Event, Fence, Kind, LogRef, Offset, Outcome, Task, Usage};
 
@@ -54,10 +55,13 @@ impl From<ReadError> for Barred {
     }
 }
 
-/// The data of a `retry` event. `usage` is there so that the next attempt can add it up.
+/// The data of a `retry` event: the next attempt follows after a while, or the next deployment of this one at once. `usage`
+/// is there so that whoever follows can add it up.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RetryNote {
     pub(crate) attempt: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deployment: Option<String>,
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) after_ms: u64,
@@ -76,7 +80,23 @@ pub(crate) struct RewindNote {
 pub(crate) struct StartNote<'a> {
     pub(crate) attempt: u32,
     pub(crate) worker: &'a str,
+    pub(crate) deployment: &'a str,
     pub(crate) model: &'a str,
+}
+
+/// What a replay reads of a `started` event.
+#[derive(Default, Deserialize)]
+struct Started {
+    #[serde(default)]
+    deployment: String,
+}
+
+/// What the attempt that is read has written since it began. One that leaves no `retry` event was lost, and its usage
+/// with it.
+#[derive(Default)]
+struct Unaccounted {
+    pieces: u64,
+    deployment: String,
 }
 
 impl Draft {
@@ -113,43 +133,47 @@ impl Draft {
         Ok(draft)
     }
 
-    async fn replay(&mut self, worker: &Worker) -> Result<(), Barred> {
+    /// Reads what stands in the log, and what was used for it: whoever wrote has not kept it.
+    pub(crate) async fn replay(&mut self, worker: &Worker) -> Result<(), Barred> {
+        self.forget_text();
+        self.used_before = Usage::default();
+        let plan = worker.catalog.plan();
         let state = worker.log.state(self.log).await?;
         let mut cursor = Cursor { epoch: state.epoch, next: state.first };
-        // Tokens of the attempt that is read. One that leaves no `retry` event was lost, and its usage with it.
-        let mut unaccounted = 0;
+        let mut unaccounted = Unaccounted::default();
         while cursor.next < self.tail {
             let page = worker.log.read(self.log, cursor, REPLAY_BYTES).await?;
             let Some(last) = page.events.last() else { break };
             cursor.next = last.offset.plus(1);
             for event in &page.events {
-                self.apply(event, &mut unaccounted);
+                self.apply(event, &mut unaccounted, &plan);
             }
         }
-        self.count_lost(&mut unaccounted);
+        self.count_lost(&mut unaccounted, &plan);
         Ok(())
     }
 
     /// What an attempt wrote that was lost before it could say what it used: a piece for a token, an estimate.
-    fn count_lost(&mut self, unaccounted: &mut u64) {
-        if *unaccounted > 0 {
-            let lost = Usage { output_tokens: *unaccounted, estimated: true, ..Usage::default() };
+    fn count_lost(&mut self, unaccounted: &mut Unaccounted, plan: &Plan) {
+        if unaccounted.pieces > 0 {
+            let mut lost = Usage { output_tokens: unaccounted.pieces, estimated: true, ..Usage::default() };
+            lost.cost = plan.deployment(&unaccounted.deployment).map(|at| at.cost(&lost)).unwrap_or_default();
             self.used_before = self.used_before.plus(lost);
         }
-        *unaccounted = 0;
+        unaccounted.pieces = 0;
     }
 
-    fn apply(&mut self, event: &Event, unaccounted: &mut u64) {
+    fn apply(&mut self, event: &Event, unaccounted: &mut Unaccounted, plan: &Plan) {
         match event.kind {
             Kind::Text => {
                 self.begins_at.get_or_insert(event.offset);
                 self.text.push_str(&String::from_utf8_lossy(&event.data));
-                *unaccounted += 1;
+                unaccounted.pieces += 1;
             }
             Kind::Reasoning | Kind::ToolCall | Kind::Logprobs => {
                 self.begins_at.get_or_insert(event.offset);
                 self.has_more_than_text |= event.kind != Kind::Logprobs;
-                *unaccounted += 1;
+                unaccounted.pieces += 1;
             }
             Kind::Embedding => {
                 self.begins_at.get_or_insert(event.offset);
@@ -157,12 +181,16 @@ impl Draft {
             }
             Kind::Rewind => self.forget_text(),
             // Before a `retry` of this attempt can speak for it alone.
-            Kind::Started => self.count_lost(unaccounted),
+            Kind::Started => {
+                self.count_lost(unaccounted, plan);
+                let started: Started = serde_json::from_slice(&event.data).unwrap_or_default();
+                unaccounted.deployment = started.deployment;
+            }
             Kind::Retry => {
                 if let Ok(note) = serde_json::from_slice::<RetryNote>(&event.data) {
                     self.used_before = self.used_before.plus(note.usage);
                 }
-                *unaccounted = 0;
+                unaccounted.pieces = 0;
             }
             _ => {}
         }

@@ -99,7 +99,7 @@ pub(crate) fn ending(state: Outcome, error: Option<Failure>, usage: Usage, attem
 }
 
 pub(crate) fn failure(code: &str, message: &str) -> Failure {
-    Failure { code: code.to_owned(), message: message.to_owned() }
+    Failure::new(code, message)
 }
 
 /// Why a task ends at its deadline.

@@ -7,7 +7,7 @@ use crate::pump::{Finish, Pumped};
 use bytes::Bytes;
 use std::time::Duration;
 use tidewire_core::files::MessageError;
-use tidewire_core::{Failure, Task, Usage};
+use tidewire_core::{Failure, Task};
 
 /// How long a task waits for the text of its files: a hundred documents that were uploaded just before it are read
 /// in that time.
@@ -27,9 +27,9 @@ pub(crate) async fn with_texts(
             Ok(input) => return Ok(Ok(input)),
             Err(MessageError::Unavailable(error)) => return Err(Barred::Unavailable(error.reason)),
             Err(MessageError::NotProcessed { .. }) if task.spec.deadline <= worker.clock.now() => Finish::TooLate,
-            Err(error) => Finish::Refused(Failure { code: error.code().to_owned(), message: error.to_string() }),
+            Err(error) => Finish::Refused(Failure::new(error.code(), error.to_string())),
         },
         order = leash.called() => Finish::Called(order),
     };
-    Ok(Err(Pumped { finish, rest: Vec::new(), usage: Usage::default() }))
+    Ok(Err(Pumped::unasked(finish)))
 }

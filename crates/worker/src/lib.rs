@@ -1,32 +1,38 @@
 //! Does the work: claims tasks, runs them on a backend, and writes what the model says into their logs.
 //!
-//! [`pool`] claims, [`run`] tells one task's story, [`pump`] moves the model's words into the log, [`keeper`]
+//! [`pool`] claims, [`run`] tells one task's story, [`failover`] chooses the deployment and goes on to the next, [`pump`] moves the model's words into the log, [`keeper`]
 //! renews leases and carries orders to running tasks, [`reaper`] picks up what nobody holds, [`waits`] watches what
 //! waits.
 
+mod backends;
 pub mod batcher;
 mod context;
 mod draft;
 pub mod embeddings;
 mod ends;
+mod failover;
 mod files;
+mod health;
 mod keeper;
 mod pool;
 mod pump;
 mod reaper;
 mod retry;
 mod run;
+mod slots;
 mod waits;
 
-pub use pool::{Pool, Running, Slots};
+pub use backends::Backends;
+pub use health::{Checked, check_health};
+pub use pool::{Pool, Running, Sizes, Slots};
 pub use retry::Backoff;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::files::Files;
-use tidewire_core::port::{Backend, Bus, Clock, Dispatch, EventLog, Ledger, Meter, TaskStore, Timeouts};
+use tidewire_core::port::{Bus, Clock, Dispatch, EventLog, Ledger, Meter, TaskStore};
 use tidewire_core::queue::Queue;
+use tidewire_core::route::Fleet;
 use tidewire_core::{Catalog, WorkerId};
 
 /// Everything that a worker works with.
@@ -51,10 +57,12 @@ pub struct Worker {
     pub clock: Arc<dyn Clock>,
     /// Where measurements go.
     pub meter: Arc<dyn Meter>,
-    /// The backends' own names for public models.
+    /// The routes, and the deployments that they name.
     pub catalog: Arc<Catalog>,
-    /// The backend of each capability.
-    pub backends: HashMap<Arc<str>, Arc<dyn Backend>>,
+    /// How the deployments are.
+    pub fleet: Arc<Fleet>,
+    /// The backend of each deployment.
+    pub backends: Arc<Backends>,
     /// How long to wait for what.
     pub pace: Pace,
 }
@@ -70,8 +78,6 @@ pub struct Pace {
     pub stop_grace: Duration,
     /// Between attempts.
     pub backoff: Backoff,
-    /// Of an upstream.
-    pub timeouts: Timeouts,
 }
 
 impl Default for Pace {
@@ -82,7 +88,6 @@ impl Default for Pace {
             sweep: Duration::from_millis(250),
             stop_grace: Duration::from_secs(1),
             backoff: Backoff::default(),
-            timeouts: Timeouts::default(),
         }
     }
 }

@@ -4,12 +4,13 @@ use crate::Worker;
 use crate::keeper::{Keeper, Order};
 use crate::reaper;
 use crate::run::run;
+use crate::slots::Room;
 use crate::waits;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidewire_core::port::Claim;
 use tidewire_core::queue::Turn;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,6 +40,20 @@ impl Running {
     }
 }
 
+/// How many tasks of each capability run at once.
+#[derive(Clone)]
+pub struct Sizes(Claimer);
+
+impl Sizes {
+    /// From now on so many. A capability that is not named any more goes on with one slot, so that what waits for it is
+    /// told why it waits in vain. Beyond a lower number tasks end in their own time.
+    pub fn set(&self, slots: Vec<Slots>) {
+        if !self.0.claiming.is_cancelled() {
+            self.0.set_slots(slots);
+        }
+    }
+}
+
 /// Running workers.
 pub struct Pool(Claimer);
 
@@ -52,15 +67,19 @@ impl Pool {
             rest: TaskTracker::new(),
             claiming: CancellationToken::new(),
             end: CancellationToken::new(),
+            rooms: Arc::default(),
         };
         claimer.rest.spawn(claimer.keeper.clone().watch_over(claimer.worker.clone(), claimer.end.clone()));
         claimer.rest.spawn(reaper::reap(claimer.worker.clone(), claimer.end.clone()));
         claimer.rest.spawn(waits::keep_time(claimer.worker.clone(), claimer.end.clone()));
         claimer.rest.spawn(waits::tell_delays(claimer.worker.clone(), claimer.end.clone()));
-        for slots in slots {
-            claimer.rest.spawn(claimer.clone().claim(slots));
-        }
+        claimer.set_slots(slots);
         Self(claimer)
+    }
+
+    /// How many tasks run at once, for whoever changes it while the pool works.
+    pub fn sizes(&self) -> Sizes {
+        Sizes(self.0.clone())
     }
 
     /// How many tasks run, for whoever wants to know while the pool works.
@@ -71,7 +90,7 @@ impl Pool {
     /// Stops: claims nothing more, gives running tasks `grace` to end, hands the rest back, and returns once
     /// nothing of the pool runs any more.
     pub async fn drain(self, grace: Duration) {
-        let Self(Claimer { worker, keeper, runs, rest, claiming, end }) = self;
+        let Self(Claimer { worker, keeper, runs, rest, claiming, end, rooms: _ }) = self;
         claiming.cancel();
         runs.close();
         tokio::select! {
@@ -103,27 +122,46 @@ struct Claimer {
     claiming: CancellationToken,
     /// Cancelled: the pool ends.
     end: CancellationToken,
+    /// How many tasks of each capability run at once. One that was ever claimed stays.
+    rooms: Arc<Mutex<HashMap<Arc<str>, Arc<Room>>>>,
 }
 
 impl Claimer {
-    async fn claim(self, slots: Slots) {
-        let free = Arc::new(Semaphore::new(slots.count.min(Semaphore::MAX_PERMITS)));
+    fn set_slots(&self, slots: Vec<Slots>) {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        for (capability, room) in &*rooms {
+            if !slots.iter().any(|slots| slots.capability == *capability) {
+                room.set(1);
+            }
+        }
+        for Slots { capability, count } in slots {
+            if let Some(room) = rooms.get(&capability) {
+                room.set(count);
+                continue;
+            }
+            let room = Arc::new(Room::new(count));
+            rooms.insert(capability.clone(), room.clone());
+            self.rest.spawn(self.clone().claim(capability, room));
+        }
+    }
+
+    async fn claim(self, capability: Arc<str>, room: Arc<Room>) {
         loop {
             let next = async {
-                let slot = free.clone().acquire_owned().await.ok()?;
-                let wanted = self.worker.queue.want(&slots.capability).await;
+                let slot = room.take().await;
+                let wanted = self.worker.queue.want(&capability).await;
                 let claimed = match wanted {
-                    Ok(()) => self.worker.dispatch.claim(&slots.capability).await,
+                    Ok(()) => self.worker.dispatch.claim(&capability).await,
                     Err(error) => Err(error),
                 };
-                Some((slot, claimed))
+                (slot, claimed)
             };
             let claimed = tokio::select! {
                 () = self.claiming.cancelled() => return,
                 claimed = next => claimed,
             };
             match claimed {
-                Some((slot, Ok(claim))) => {
+                (slot, Ok(claim)) => {
                     let turn = self.worker.queue.claimed(claim.task, &claim.capability);
                     let claimer = self.clone();
                     self.runs.spawn(async move {
@@ -131,11 +169,10 @@ impl Claimer {
                         drop(slot);
                     });
                 }
-                Some((_, Err(error))) => {
-                    tracing::error!(%error, capability = %slots.capability, "the dispatch gives no tasks");
+                (_, Err(error)) => {
+                    tracing::error!(%error, %capability, "the dispatch gives no tasks");
                     self.worker.clock.sleep(PAUSE).await;
                 }
-                None => return,
             }
         }
     }

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, future, stream};
 use std::pin::Pin;
 use std::sync::Arc;
-use tidewire_core::port::{Appended, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request};
+use std::time::Duration;
+use tidewire_core::port::{Appended, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request, UpstreamLimit};
+use tidewire_core::route::Flight;
 use tidewire_core::{Entry, Failure, Kind, Task, Timestamp, Usage};
 
 /// What may pile up during one append before the model has to wait: a few seconds of a fast model.
@@ -25,6 +27,22 @@ pub(crate) struct Pumped {
     pub(crate) rest: Vec<Entry>,
     /// What the run used.
     pub(crate) usage: Usage,
+    /// The mean from one piece to the next, where there were two.
+    pub(crate) per_token: Option<Duration>,
+}
+
+impl Pumped {
+    /// What ended before any model was asked.
+    pub(crate) fn unasked(finish: Finish) -> Self {
+        Self { finish, rest: Vec::new(), usage: Usage::default(), per_token: None }
+    }
+}
+
+/// A request, who is asked, and where that is counted.
+pub(crate) struct Call<'a> {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) request: Request,
+    pub(crate) flight: &'a Flight,
 }
 
 /// How a run ended.
@@ -42,7 +60,7 @@ pub(crate) enum Finish {
 }
 
 enum Said {
-    Begun(Begins),
+    Begun(Begins, Vec<UpstreamLimit>),
     Chunk(Chunk),
 }
 
@@ -53,9 +71,11 @@ pub(crate) async fn pump(
     draft: &mut Draft,
     leash: &mut Leash,
     opening: Vec<Entry>,
-    said: (Arc<dyn Backend>, Request),
+    call: Call<'_>,
 ) -> Result<Pumped, Barred> {
-    let mut said = Box::pin(speak(said.0, said.1));
+    let asked = worker.clock.now();
+    let flight = call.flight;
+    let mut said = Box::pin(speak(call.backend, call.request));
     let mut deadline = worker.clock.sleep(task.spec.deadline.since(worker.clock.now()));
     let mut intake = Intake::new(opening);
     let mut landing: Landing<'_> = None;
@@ -73,10 +93,20 @@ pub(crate) async fn pump(
             }
             () = &mut deadline => break Finish::TooLate,
             next = said.next(), if intake.bytes < MAX_PENDING_BYTES => match next {
-                Some(Ok(Said::Begun(Begins::AfterCommitted))) => {}
-                Some(Ok(Said::Begun(Begins::Afresh))) => intake.pending.extend(draft.rewind(worker)),
+                Some(Ok(Said::Begun(begins, limits))) => {
+                    flight.told(&limits, worker.clock.monotonic());
+                    intake.begun = true;
+                    if begins == Begins::Afresh {
+                        intake.pending.extend(draft.rewind(worker));
+                    }
+                }
                 Some(Ok(Said::Chunk(Chunk::Finish(reason)))) => break Finish::Whole(reason),
-                Some(Ok(Said::Chunk(chunk))) => intake.take_in(chunk, worker.clock.now()),
+                Some(Ok(Said::Chunk(chunk))) => {
+                    let now = worker.clock.now();
+                    if intake.take_in(chunk, now) {
+                        flight.first_token(now.since(asked));
+                    }
+                }
                 Some(Err(error)) => break Finish::Failed(error),
                 None => break Finish::Failed(BackendError::new(Fault::Broken, "the answer broke off")),
             },
@@ -88,8 +118,11 @@ pub(crate) async fn pump(
         draft.advance(landed(&mut landing).await?);
         intake.committed(worker, task);
     }
-    intake.measure(worker);
-    Ok(Pumped { usage: intake.usage(&finish), finish, rest: intake.pending })
+    let per_token = intake.per_token();
+    if let Some(per_token) = per_token {
+        worker.meter.record(Measurement::PerToken(per_token));
+    }
+    Ok(Pumped { usage: intake.usage(&finish), finish, rest: intake.pending, per_token })
 }
 
 type Landing<'a> =
@@ -106,7 +139,7 @@ async fn landed(landing: &mut Landing<'_>) -> Result<Appended, tidewire_core::po
 /// The backend's acceptance and then its chunks, as one stream: an order or a deadline cuts either.
 fn speak(backend: Arc<dyn Backend>, request: Request) -> impl Stream<Item = Result<Said, BackendError>> + Send {
     async move { backend.run(request).await }.into_stream().flat_map(|run| match run {
-        Ok(run) => stream::iter([Ok(Said::Begun(run.begins))])
+        Ok(run) => stream::iter([Ok(Said::Begun(run.begins, run.limits))])
             .chain(run.chunks.map(|chunk| chunk.map(Said::Chunk)))
             .left_stream(),
         Err(error) => stream::iter([Err(error)]).right_stream(),
@@ -124,11 +157,22 @@ struct Intake {
     pieces: u64,
     span: Option<(Timestamp, Timestamp)>,
     first_committed: bool,
+    /// The backend has taken the request.
+    begun: bool,
 }
 
 impl Intake {
     fn new(opening: Vec<Entry>) -> Self {
-        Self { pending: opening, bytes: 0, counted: None, uncounted: 0, pieces: 0, span: None, first_committed: false }
+        Self {
+            pending: opening,
+            bytes: 0,
+            counted: None,
+            uncounted: 0,
+            pieces: 0,
+            span: None,
+            first_committed: false,
+            begun: false,
+        }
     }
 
     fn take(&mut self) -> Vec<Entry> {
@@ -136,7 +180,9 @@ impl Intake {
         std::mem::take(&mut self.pending)
     }
 
-    fn take_in(&mut self, chunk: Chunk, at: Timestamp) {
+    /// Takes in a chunk. Whether it was the first piece.
+    fn take_in(&mut self, chunk: Chunk, at: Timestamp) -> bool {
+        let before = self.pieces;
         match chunk {
             Chunk::Text(text) => self.piece(Kind::Text, text, at),
             Chunk::Reasoning(text) => self.piece(Kind::Reasoning, text, at),
@@ -149,6 +195,7 @@ impl Intake {
             }
             Chunk::Finish(_) => {}
         }
+        before == 0 && self.pieces > 0
     }
 
     fn piece(&mut self, kind: Kind, data: Bytes, at: Timestamp) {
@@ -181,11 +228,10 @@ impl Intake {
         }
     }
 
-    fn measure(&self, worker: &Worker) {
-        if let Some((first, last)) = self.span.filter(|_| self.pieces > 1) {
-            let steps = u32::try_from(self.pieces - 1).unwrap_or(u32::MAX);
-            worker.meter.record(Measurement::PerToken(last.since(first) / steps));
-        }
+    /// The mean from one piece to the next.
+    fn per_token(&self) -> Option<Duration> {
+        let (first, last) = self.span.filter(|_| self.pieces > 1)?;
+        Some(last.since(first) / u32::try_from(self.pieces - 1).unwrap_or(u32::MAX))
     }
 
     /// The backend's own count where the answer is whole; else its last one and what came since, a piece for
@@ -193,6 +239,11 @@ impl Intake {
     fn usage(&self, finish: &Finish) -> Usage {
         let counted = self.counted.unwrap_or_default();
         if self.counted.is_some() && (self.uncounted == 0 || matches!(finish, Finish::Whole(_))) {
+            return counted;
+        }
+        // An upstream that refused by its status has read and written nothing.
+        let refused = |error: &BackendError| !self.begun && error.status.is_some();
+        if matches!(finish, Finish::Failed(error) if refused(error)) {
             return counted;
         }
         Usage { output_tokens: counted.output_tokens + self.uncounted, estimated: true, ..counted }

@@ -21,15 +21,15 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after attempt `attempt` (from 1), never shorter than the upstream asked for.
+    /// The wait after attempt `attempt` (from 1). Where the upstream asked for a longer one, that and the jitter: those
+    /// that were all sent away together should not all come back together.
     pub fn wait(self, attempt: u32, error: &BackendError, random: u64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(16);
         let longest = self.base.saturating_mul(1 << doublings).min(self.cap);
         let half = longest / 2;
         let spread = u64::try_from(half.as_micros()).unwrap_or(u64::MAX);
         let jitter = if spread == 0 { 0 } else { random % (spread + 1) };
-        let wait = half + Duration::from_micros(jitter);
-        wait.max(error.retry_after.unwrap_or_default())
+        half.max(error.retry_after.unwrap_or_default()) + Duration::from_micros(jitter)
     }
 }
 
@@ -46,6 +46,6 @@ mod tests {
         assert_eq!(backoff.wait(2, &error, 0), Duration::from_millis(100));
         assert_eq!(backoff.wait(60, &error, 150_000), Duration::from_millis(300));
         error.retry_after = Some(Duration::from_secs(9));
-        assert_eq!(backoff.wait(1, &error, 7), Duration::from_secs(9));
+        assert_eq!(backoff.wait(1, &error, 7), Duration::from_secs(9) + Duration::from_micros(7));
     }
 }

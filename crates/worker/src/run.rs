@@ -2,17 +2,18 @@
 
 use crate::Worker;
 use crate::context;
-use crate::draft::{Barred, Draft, RetryNote, StartNote, json};
+use crate::draft::{Barred, Draft, RetryNote, json};
 use crate::ends::{begun, end, ending, failure, settle_from_log, too_late};
+use crate::failover::{Delivered, deliver};
 use crate::files;
 use crate::keeper::{Keeper, Leash, Order};
-use crate::pump::{Finish, Pumped, pump};
+use crate::pump::Finish;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{BackendError, LeaseError, Leasing, Measurement, Release, Request};
+use tidewire_core::port::{BackendError, LeaseError, Leasing, Measurement, Release};
 use tidewire_core::queue::Left;
 use tidewire_core::task::Lease;
-use tidewire_core::{Ending, Entry, Fence, Kind, Outcome, Task, TaskRef, Timestamp, Usage};
+use tidewire_core::{Ending, Entry, Failure, Fence, Kind, Outcome, Task, TaskRef, Timestamp, Usage};
 
 /// A task that waited so long may have been told that its wait outgrew the estimate, so that its log is not empty.
 /// Half of the shortest wait that can outgrow one.
@@ -67,24 +68,13 @@ async fn attempt(worker: &Worker, task: &Task, lease: &Lease, mut leash: Leash) 
     if let Some(ending) = no_attempt(worker, task, lease, &draft).await? {
         return end(worker, task, draft, Vec::new(), ending).await;
     }
-    let Some(backend) = worker.backends.get(&task.spec.capability).cloned() else {
-        let gone = failure("unknown_model", "no deployment has this model any more: the configuration has changed");
-        let ending = ending(Outcome::Failed, Some(gone), draft.used_before, lease.attempt);
-        return end(worker, task, draft, Vec::new(), ending).await;
-    };
     let input = context::input(worker, task).await?;
     let input = match files::with_texts(worker, task, &input, &mut leash).await? {
         Ok(input) => input,
-        Err(ended) => return conclude(worker, task, lease, draft, ended).await,
+        Err(pumped) => return conclude(worker, task, lease, draft, Delivered { pumped, deployment: None }).await,
     };
-    let model = worker.catalog.model_at_backend(&task.spec.capability, &task.spec.model);
-    let note = StartNote { attempt: lease.attempt, worker: &worker.name.0, model: &model };
-    let opening = vec![Entry::new(worker.clock.now(), Kind::Started, json(&note))];
-    // Only plain text goes on in the middle; a tool call or a train of thought starts over.
-    let committed = if draft.has_more_than_text { String::new() } else { draft.text.clone() };
-    let request = Request { model, input, committed, timeouts: worker.pace.timeouts };
-    let pumped = pump(worker, task, &mut draft, &mut leash, opening, (backend, request)).await?;
-    conclude(worker, task, lease, draft, pumped).await
+    let delivered = deliver(worker, task, lease, &mut draft, &mut leash, input).await?;
+    conclude(worker, task, lease, draft, delivered).await
 }
 
 /// Why no attempt begins, if none does.
@@ -111,7 +101,14 @@ async fn no_attempt(worker: &Worker, task: &Task, lease: &Lease, draft: &Draft) 
 }
 
 /// Ends the log, or leaves the task to another attempt.
-async fn conclude(worker: &Worker, task: &Task, lease: &Lease, draft: Draft, pumped: Pumped) -> Result<Left, Barred> {
+async fn conclude(
+    worker: &Worker,
+    task: &Task,
+    lease: &Lease,
+    draft: Draft,
+    Delivered { pumped, deployment }: Delivered,
+) -> Result<Left, Barred> {
+    let deployment = deployment.map(|name| name.to_string());
     let used = draft.used_before.plus(pumped.usage);
     let (outcome, error, finish_reason) = match pumped.finish {
         Finish::Whole(reason) => (Outcome::Done, None, Some(reason.to_string())),
@@ -127,13 +124,19 @@ async fn conclude(worker: &Worker, task: &Task, lease: &Lease, draft: Draft, pum
         Finish::Failed(error) => match another_attempt(worker, task, lease, &error) {
             Some(not_before) => {
                 let rest = (pumped.rest, pumped.usage);
-                return retry(worker, lease, &draft, rest, (error, not_before)).await;
+                return retry(worker, lease, &draft, rest, (error, not_before, deployment)).await;
             }
-            None => (Outcome::Failed, Some(failure(error.fault.code(), &error.message)), None),
+            None => (Outcome::Failed, Some(given_up(&error)), None),
         },
     };
-    let ending = Ending { finish_reason, ..ending(outcome, error, used, lease.attempt) };
+    let ending = Ending { finish_reason, deployment, ..ending(outcome, error, used, lease.attempt) };
     end(worker, task, draft, pumped.rest, ending).await
+}
+
+/// Why a task fails whose last attempt failed.
+fn given_up(error: &BackendError) -> Failure {
+    let retry_after_ms = error.retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    Failure { retry_after_ms, ..failure(error.fault.code(), &error.message) }
 }
 
 /// When another attempt may begin, if one may.
@@ -151,13 +154,13 @@ async fn retry(
     lease: &Lease,
     draft: &Draft,
     (mut rest, usage): (Vec<Entry>, Usage),
-    (error, not_before): (BackendError, Timestamp),
+    (error, not_before, deployment): (BackendError, Timestamp, Option<String>),
 ) -> Result<Left, Barred> {
     let now = worker.clock.now();
     let after_ms = u64::try_from(not_before.since(now).as_millis()).unwrap_or(u64::MAX);
     let code = error.fault.code().to_owned();
     tracing::info!(task = %lease.task.task, attempt = lease.attempt, code, after_ms, "the attempt failed; another follows");
-    let note = RetryNote { attempt: lease.attempt, code, message: error.message, after_ms, usage };
+    let note = RetryNote { attempt: lease.attempt, deployment, code, message: error.message, after_ms, usage };
     rest.push(Entry::new(now, Kind::Retry, json(&note)));
     worker.log.append(draft.append(rest)).await?;
     worker.meter.record(Measurement::Retry);

@@ -3,19 +3,19 @@
 #![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
 use async_trait::async_trait;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use tidewire_core::catalog::{Deployment, Takes};
+use tidewire_core::catalog::Deployment;
 use tidewire_core::files::{self, Files};
 use tidewire_core::port::{
     Backend, BackendError, Begins, Chunk, Clock, EventLog, Model, NoMeter, Request, Run, TaskStore,
 };
 use tidewire_core::queue::{Bounds, Entrant, Queue};
+use tidewire_core::route::Fleet;
 use tidewire_core::task::{Origin, Priority, Turn};
 use tidewire_core::{Catalog, Durability, OnDisconnect, Spec, Task, TenantId, WorkerId};
 use tidewire_engines::memory;
 use tidewire_testkit::clock::HandClock;
-use tidewire_worker::{Pace, Pool, Slots, Worker};
+use tidewire_worker::{Backends, Pace, Pool, Slots, Worker};
 use tokio::sync::Semaphore;
 
 const BACKLOG: u64 = 10_000;
@@ -73,8 +73,6 @@ async fn one_task_of_a_late_tenant_waits_at_most_for_the_tasks_that_run() {
     for _ in 0..BACKLOG {
         enter(task(&clock, 1, Priority::default())).await;
     }
-    let takes = Takes::One { name: "gate".into(), model: "gate".into() };
-    let deployment = Deployment { capability: "gate".into(), takes, built_in: false, has: Vec::new() };
     let backend: Arc<dyn Backend> = gate.clone();
     let worker = Worker {
         name: WorkerId("worker".into()),
@@ -93,8 +91,9 @@ async fn one_task_of_a_late_tenant_waits_at_most_for_the_tasks_that_run() {
         bus: Arc::new(memory::Bus::new()),
         clock: clock.clone(),
         meter: Arc::new(NoMeter),
-        catalog: Arc::new(Catalog::new(vec![deployment])),
-        backends: HashMap::from([("gate".into(), backend)]),
+        catalog: Arc::new(Catalog::of(vec![Deployment::by_name("gate")]).unwrap()),
+        fleet: Arc::new(Fleet::default()),
+        backends: Arc::new(Backends::from([("gate", backend)])),
         pace: Pace::default(),
     };
     let pool = Pool::start(worker, vec![Slots { capability: "gate".into(), count: SLOTS }]);

@@ -2,16 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
 #![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_backends::scripted::{Script, Scripted, text};
-use tidewire_core::catalog::{Deployment, Takes};
+use tidewire_core::catalog::Deployment;
 use tidewire_core::files::{self, Files};
 use tidewire_core::port::{
     Append, AppendError, Backend, Bus, Clock, Cursor, EventLog, Leasing, Ledger, NoMeter, Signal, TaskStore, Writer,
 };
 use tidewire_core::queue::{Bounds, Queue};
+use tidewire_core::route::Fleet;
 use tidewire_core::task::Lease;
 use tidewire_core::{
     Catalog, Durability, Ending, Entry, Fence, Kind, Offset, OnDisconnect, Outcome, Spec, Task, TaskRef, TenantId,
@@ -19,7 +19,7 @@ use tidewire_core::{
 };
 use tidewire_engines::memory;
 use tidewire_testkit::clock::HandClock;
-use tidewire_worker::{Pace, Pool, Slots, Worker};
+use tidewire_worker::{Backends, Pace, Pool, Slots, Worker};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -41,8 +41,6 @@ impl World {
     fn pool(&self) -> Pool {
         let dispatch = Arc::new(memory::Dispatch::new());
         let capability: Arc<str> = "scripted".into();
-        let takes = Takes::One { name: capability.clone(), model: capability.clone() };
-        let deployment = Deployment { capability: capability.clone(), takes, built_in: false, has: Vec::new() };
         let backend: Arc<dyn Backend> = Arc::new(Scripted::new(self.script.clone()));
         let worker = Worker {
             name: WorkerId("healthy".into()),
@@ -55,8 +53,9 @@ impl World {
             bus: self.bus.clone(),
             clock: self.clock.clone(),
             meter: Arc::new(NoMeter),
-            catalog: Arc::new(Catalog::new(vec![deployment])),
-            backends: HashMap::from([(capability.clone(), backend)]),
+            catalog: Arc::new(Catalog::of(vec![Deployment::by_name(&capability)]).unwrap()),
+            fleet: Arc::new(Fleet::default()),
+            backends: Arc::new(Backends::from([(&*capability, backend)])),
             pace: Pace { lease: LEASE, ..Pace::default() },
         };
         Pool::start(worker, vec![Slots { capability, count: 4 }])

@@ -112,6 +112,10 @@ impl Line {
         }
     }
 
+    pub(super) fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.waiting
     }

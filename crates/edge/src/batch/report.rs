@@ -196,7 +196,7 @@ async fn finish(edge: &Edge, log: LogRef, standing: &Standing, usage: Usage) -> 
         (failed, _) => {
             let message =
                 format!("{failed} of {} tasks failed; retry the batch to try them again", standing.tasks.len());
-            (Outcome::Failed, Some(Failure { code: "batch_incomplete".to_owned(), message }))
+            (Outcome::Failed, Some(Failure::new("batch_incomplete", message)))
         }
     };
     let ending = Ending { state, error, finish_reason: None, usage, deployment: None, attempts: 0 };

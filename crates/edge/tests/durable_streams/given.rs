@@ -88,7 +88,7 @@ impl World {
             bus: Arc::new(memory::Bus::new()),
             clock: clock.clone(),
             meter: Arc::new(NoMeter),
-            catalog: Arc::new(Catalog::new(Vec::new())),
+            catalog: Arc::new(Catalog::default()),
             streams: Streams::new(&*clock),
             limits,
             access: Access::default(),

@@ -156,7 +156,7 @@ fn contradiction(config: &Config) -> Option<String> {
             return Some(format!("the deployment `{name}` {what}"));
         }
     }
-    None
+    super::routes::contradiction(config)
 }
 
 fn incomplete(deployment: &DeploymentConfig) -> Option<&'static str> {

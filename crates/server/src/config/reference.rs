@@ -117,8 +117,60 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("deployment.max_tokens", "8192", "`anthropic`: the longest answer where a request does not say"),
     setting("deployment.weights", "\"/models/some.gguf\"", "`local`: a GGUF file"),
     setting("deployment.threads", "1", "`local`: threads that compute"),
-    setting("deployment.context_tokens", "4096", "`local`: tokens of prompt and answer"),
-    setting("deployment.slots", "256", "tasks that run at once"),
+    setting(
+        "deployment.context_tokens",
+        "4096",
+        "tokens of prompt and answer that fit; a prompt that is too long goes on only to a larger one",
+    ),
+    setting("deployment.slots", "256", "requests at once"),
+    setting(
+        "deployment.weight",
+        "1",
+        "its share under `weighted`, where a route sets no other; 0: only when no other is left",
+    ),
+    setting("deployment.region", "\"eu-west\"", "where it is: one more thing that tasks may name in `needs`"),
+    setting("deployment.requests_per_minute", "500", "requests that it is sent in any minute; no limit unless set"),
+    setting(
+        "deployment.tokens_per_minute",
+        "200000",
+        "tokens that it is sent in any minute, read and written together",
+    ),
+    setting("deployment.price_input", "0.15", "dollars for a million tokens that it reads"),
+    setting("deployment.price_cached_input", "0.075", "dollars for a million of those that it had cached"),
+    setting("deployment.price_output", "0.6", "dollars for a million tokens that it writes"),
+    setting(
+        "deployment.health_ms",
+        "10000",
+        "how often it is asked for its models, in milliseconds; one that does not answer is left alone until it does; \
+         0, the default, switches it off",
+    ),
+    setting("route.name", "\"chat\"", "public model name of a [[route]]"),
+    setting(
+        "route.deployments",
+        "[\"gpt-4o-mini\", { name = \"azure-eu\", weight = 2 }]",
+        "names of its deployments, each with a weight where it differs from the deployment's; a deployment that no route names \
+         is public by its own name",
+    ),
+    setting(
+        "route.strategy",
+        "\"weighted\"",
+        "`weighted`, `least_busy` (outstanding tokens), `fastest` (moving time to first token and per token), `headroom` (most \
+         left of its minute), `cheapest`, `sticky` (a conversation stays where its prefix is cached)",
+    ),
+    setting(
+        "route.prefer",
+        "[\"eu-west\"]",
+        "deployments that have all of these go first; the others when none of those is left",
+    ),
+    setting("route.fallbacks", "[\"long\"]", "routes that are tried when no deployment of this one is left"),
+    setting("route.tries", "3", "deployments that one attempt tries at most, 1 to 10"),
+    setting(
+        "route.wait_ms",
+        "60000",
+        "how long a task waits for any deployment to be available before it fails with `route_unavailable`",
+    ),
+    setting("route.first_token_ms", "60000", "from a request to its first token; `timeouts.first_token_ms` unless set"),
+    setting("route.between_tokens_ms", "30000", "between two tokens; `timeouts.between_tokens_ms` unless set"),
 ];
 
 /// A whole commented `tidewire.toml`.
@@ -133,12 +185,14 @@ pub(crate) fn reference() -> String {
         if table != section {
             section = table;
             match table {
-                "deployment" => out.push_str("\n# Any number of these:\n# [[deployment]]\n"),
+                "deployment" | "route" => {
+                    out.push_str(&["\n# Any number of these:\n# [[", table, "]]\n"].concat());
+                }
                 _ => out.push_str(&["\n[", table, "]\n"].concat()),
             }
         }
         // What has no default is shown as a comment, so that the file as printed is one that works.
-        let mark = if table == "deployment" || setting.value.contains('~') { "# " } else { "" };
+        let mark = if matches!(table, "deployment" | "route") || setting.value.contains('~') { "# " } else { "" };
         out.push_str(&["# ", setting.meaning, "\n", mark, key, " = ", setting.value, "\n"].concat());
     }
     out
@@ -170,8 +224,10 @@ mod tests {
         let mut known = BTreeSet::new();
         paths(&toml::from_str(&text).unwrap(), "", &mut known);
         let documented: BTreeSet<String> = SETTINGS.iter().map(|setting| setting.path.to_owned()).collect();
-        let missing: Vec<_> =
-            known.iter().filter(|path| *path != "deployment" && !documented.contains(*path)).collect();
+        let missing: Vec<_> = known
+            .iter()
+            .filter(|path| !["deployment", "route"].contains(&path.as_str()) && !documented.contains(*path))
+            .collect();
         assert!(missing.is_empty(), "undocumented: {missing:?}");
 
         let as_file: Config = toml::from_str(&reference()).unwrap();
@@ -184,11 +240,12 @@ mod tests {
     }
 
     #[test]
-    fn a_documented_deployment_is_one_that_can_be_read() {
-        let lines: Vec<String> = SETTINGS
-            .iter()
-            .filter_map(|setting| Some(format!("{} = {}", setting.path.strip_prefix("deployment.")?, setting.value)))
-            .collect();
-        toml::from_str::<super::super::DeploymentConfig>(&lines.join("\n")).unwrap();
+    fn a_documented_deployment_and_route_are_ones_that_can_be_read() {
+        let table = |name: &str| {
+            let line = |setting: &Setting| Some(format!("{} = {}", setting.path.strip_prefix(name)?, setting.value));
+            SETTINGS.iter().filter_map(line).collect::<Vec<_>>().join("\n")
+        };
+        toml::from_str::<super::super::DeploymentConfig>(&table("deployment.")).unwrap();
+        toml::from_str::<super::super::values::RouteConfig>(&table("route.")).unwrap();
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     pub(crate) built_in: BuiltIn,
     pub(crate) deployment: Vec<DeploymentConfig>,
+    pub(crate) route: Vec<RouteConfig>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -147,7 +148,7 @@ pub(crate) enum BackendKind {
 }
 
 /// One model at one backend.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeploymentConfig {
     pub(crate) name: String,
@@ -178,6 +179,64 @@ pub(crate) struct DeploymentConfig {
     pub(crate) context_tokens: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) slots: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) weight: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) region: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) requests_per_minute: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tokens_per_minute: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) price_input: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) price_cached_input: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) price_output: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) health_ms: Option<u64>,
+}
+
+/// A public model name, and the deployments behind it.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteConfig {
+    pub(crate) name: String,
+    pub(crate) deployments: Vec<MemberConfig>,
+    #[serde(default)]
+    pub(crate) strategy: StrategyKind,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) prefer: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) fallbacks: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tries: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) wait_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first_token_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) between_tokens_ms: Option<u64>,
+}
+
+/// A deployment of a route: its name, or its name and its weight there.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(crate) enum MemberConfig {
+    Name(String),
+    Weighted { name: String, weight: u32 },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StrategyKind {
+    #[default]
+    Weighted,
+    LeastBusy,
+    Fastest,
+    Headroom,
+    Cheapest,
+    Sticky,
 }
 
 impl Default for Config {
@@ -196,6 +255,7 @@ impl Default for Config {
             log: Log::default(),
             built_in: BuiltIn::default(),
             deployment: Vec::new(),
+            route: Vec::new(),
         }
     }
 }

@@ -1,16 +1,19 @@
 //! Which backend answers for which model.
 
+use super::local::Local;
 use super::upstreams::Upstream;
-use crate::config::{BackendKind, Config, DeploymentConfig, variable};
+use crate::config::{BackendKind, Config, DeploymentConfig, plan, record, variable};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidewire_backends::openai::OpenAi;
 use tidewire_backends::scripted::{Script, Scripted};
 use tidewire_core::Catalog;
 use tidewire_core::catalog::{Deployment, Takes};
 use tidewire_core::port::{Backend, Clock, Embedder, Model};
-use tidewire_worker::Slots;
+use tidewire_core::route::{Fleet, Plan, Route};
+use tidewire_worker::embeddings::Embeds;
+use tidewire_worker::{Backends, Checked, Slots};
 use tokio_util::sync::CancellationToken;
 
 /// Tasks at once at an upstream, unless set: more than one small upstream takes, and few enough that their
@@ -26,177 +29,202 @@ const LISTING: Duration = Duration::from_mins(1);
 /// How soon again, while an upstream has not answered yet.
 const FIRST_LISTING: Duration = Duration::from_secs(2);
 
-/// Backends, by capability, and the models that they have.
+/// What one configuration's deployments amount to.
+struct Made {
+    plan: Plan,
+    /// The configured ones. One whose settings stay the same keeps its connections over a reload.
+    configured: HashMap<Arc<str>, Configured>,
+    /// The others: the built-in model's, and those of `--upstream`.
+    others: HashMap<Arc<str>, Arc<dyn Backend>>,
+    /// Deployments that are asked whether they are there.
+    checked: Vec<Checked>,
+    /// What a reload can't change.
+    restart: Vec<String>,
+}
+
+/// A backend, and what it was made from.
+#[derive(Clone)]
+struct Configured {
+    from: DeploymentConfig,
+    backend: Arc<dyn Backend>,
+    /// Requests at once, where the settings say nothing.
+    slots: usize,
+}
+
+/// The deployments and the routes to them, as they are now. A reload exchanges them.
 pub(crate) struct Deployments {
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) backends: HashMap<Arc<str>, Arc<dyn Backend>>,
-    /// Those of them that make vectors.
-    #[allow(dead_code, reason = "the face for embeddings is the one to read it")]
-    pub(crate) embedders: HashMap<Arc<str>, Arc<dyn Embedder>>,
-    pub(crate) slots: Vec<Slots>,
-    /// Upstreams that are asked for their models.
-    pub(crate) listing: Vec<Arc<str>>,
-    #[cfg(feature = "local")]
-    local: Vec<Arc<tidewire_backends::local::Local>>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) backends: Arc<Backends>,
+    configured: Mutex<HashMap<Arc<str>, Configured>>,
+    checked: Mutex<Vec<Checked>>,
+    upstreams: Vec<String>,
+    clock: Arc<dyn Clock>,
+    /// Models that run in this process.
+    local: Local,
 }
 
 impl Deployments {
     /// Makes the backends of the configuration, and of `--upstream` flags.
     pub(crate) fn make(config: &Config, upstreams: &[String], clock: &Arc<dyn Clock>) -> Result<Self, String> {
-        let mut made = Self {
+        let deployments = Self {
             catalog: Arc::default(),
-            backends: HashMap::new(),
-            embedders: HashMap::new(),
-            slots: Vec::new(),
-            listing: Vec::new(),
-            #[cfg(feature = "local")]
-            local: Vec::new(),
+            fleet: Arc::default(),
+            backends: Arc::default(),
+            configured: Mutex::default(),
+            checked: Mutex::default(),
+            upstreams: upstreams.to_vec(),
+            clock: clock.clone(),
+            local: Local::start(config, clock)?,
         };
-        let mut deployments = Vec::new();
-        made.built_in(config, clock, &mut deployments)?;
+        let made = deployments.of(config)?;
+        deployments.put(made);
+        Ok(deployments)
+    }
+
+    /// From now on these of the configuration. Tasks that run keep what they began with. Gives back what needs a restart;
+    /// an error changes nothing.
+    pub(crate) fn reload(&self, config: &Config) -> Result<Vec<String>, String> {
+        let mut made = self.of(config)?;
+        let restart = std::mem::take(&mut made.restart);
+        self.put(made);
+        Ok(restart)
+    }
+
+    fn put(&self, made: Made) {
+        let Made { plan, configured, others, checked, restart: _ } = made;
+        let mut backends = others;
+        backends.extend(configured.iter().map(|(name, made)| (name.clone(), made.backend.clone())));
+        *lock(&self.configured) = configured;
+        *lock(&self.checked) = checked;
+        // The backends before the plan: whoever reads the new plan finds them.
+        self.backends.set(backends);
+        self.fleet.forget(&plan);
+        self.catalog.set_plan(plan);
+    }
+
+    /// How many tasks of each route run at once.
+    pub(crate) fn slots(&self) -> Vec<Slots> {
+        let plan = self.catalog.plan();
+        let slots = |route: &Arc<Route>| Slots { capability: route.name.clone(), count: plan.slots(route) };
+        plan.routes().iter().map(slots).collect()
+    }
+
+    /// The deployments that are asked whether they are there.
+    pub(crate) fn checked(&self) -> Vec<Checked> {
+        lock(&self.checked).clone()
+    }
+
+    fn of(&self, config: &Config) -> Result<Made, String> {
+        let mut records = Vec::new();
+        let (mut configured, mut others) = (HashMap::new(), HashMap::new());
+        let (mut checked, mut restart) = (Vec::new(), Vec::new());
+        if let Some((record, backend)) = self.local.built_in() {
+            others.insert(record.name.clone(), backend);
+            records.push(record);
+        }
         for deployment in &config.deployment {
-            made.deployment(config, deployment, clock, &mut deployments)?;
+            let name: Arc<str> = deployment.name.as_str().into();
+            let made = self.configured(config, deployment, &mut restart)?;
+            records.push(record(deployment, made.slots));
+            let every = Duration::from_millis(deployment.health_ms.unwrap_or(0));
+            if !every.is_zero() {
+                checked.push(Checked { deployment: name.clone(), backend: made.backend.clone(), every });
+            }
+            configured.insert(name, made);
         }
-        for (index, url) in upstreams.iter().enumerate() {
-            let capability: Arc<str> = format!("upstream-{}", index + 1).into();
-            let upstream = Arc::new(upstream(url)?);
-            made.embedders.insert(capability.clone(), upstream.clone());
-            made.add(&capability, upstream, UPSTREAM_SLOTS);
-            made.listing.push(capability.clone());
-            deployments.push(Deployment { capability, takes: Takes::Any, built_in: false, has: Vec::new() });
+        for (name, url) in self.upstreams() {
+            let backend = match self.backends.get(&name) {
+                Some(backend) => backend,
+                None => {
+                    let upstream = Arc::new(upstream(url)?);
+                    embeds(upstream.clone(), upstream)
+                }
+            };
+            others.insert(name.clone(), backend);
+            records.push(Deployment { slots: UPSTREAM_SLOTS, ..Deployment::new(name, Takes::Any) });
         }
-        made.catalog = Arc::new(Catalog::new(deployments));
-        Ok(made)
+        let plan = plan(config, records).map_err(|error| error.to_string())?;
+        Ok(Made { plan, configured, others, checked, restart })
     }
 
-    fn add(&mut self, capability: &Arc<str>, backend: Arc<dyn Backend>, count: usize) {
-        self.backends.insert(capability.clone(), backend);
-        self.slots.push(Slots { capability: capability.clone(), count });
+    /// Upstreams that are given by their URLs alone, and the names of their deployments.
+    fn upstreams(&self) -> impl Iterator<Item = (Arc<str>, &str)> {
+        let named = |index: usize| Arc::from(format!("upstream-{}", index + 1));
+        self.upstreams.iter().enumerate().map(move |(index, url)| (named(index), url.as_str()))
     }
 
-    fn deployment(
-        &mut self,
+    /// A deployment's backend: the one that it has, where its settings are the same.
+    fn configured(
+        &self,
         config: &Config,
         deployment: &DeploymentConfig,
-        clock: &Arc<dyn Clock>,
-        into: &mut Vec<Deployment>,
-    ) -> Result<(), String> {
-        let name: Arc<str> = deployment.name.as_str().into();
-        let (backend, slots): (Arc<dyn Backend>, usize) = match (Upstream::of(deployment)?, deployment.backend) {
-            (Some(upstream), _) => {
-                self.embedders.extend(upstream.embedder.map(|embedder| (name.clone(), embedder)));
-                (upstream.backend, UPSTREAM_SLOTS)
+        restart: &mut Vec<String>,
+    ) -> Result<Configured, String> {
+        let known = lock(&self.configured).get(&*deployment.name).cloned();
+        match known {
+            // A key's file may have another key by now.
+            Some(known) if of_backend(&known.from) == of_backend(deployment) && deployment.key_file.is_none() => {
+                Ok(Configured { from: deployment.clone(), ..known })
             }
-            (None, BackendKind::Local) => self.local(config, deployment, clock)?,
+            // What a model in this process was loaded with stays.
+            Some(known) if known.from.backend == BackendKind::Local && deployment.backend == BackendKind::Local => {
+                restart.push(format!("deployment.{}", deployment.name));
+                Ok(known)
+            }
+            _ => {
+                let (backend, slots) = self.backend(config, deployment)?;
+                Ok(Configured { from: deployment.clone(), backend, slots })
+            }
+        }
+    }
+
+    fn backend(&self, config: &Config, deployment: &DeploymentConfig) -> Result<(Arc<dyn Backend>, usize), String> {
+        Ok(match (Upstream::of(deployment)?, deployment.backend) {
+            (Some(Upstream { backend, embedder: Some(embedder) }), _) => (embeds(backend, embedder), UPSTREAM_SLOTS),
+            (Some(Upstream { backend, embedder: None }), _) => (backend, UPSTREAM_SLOTS),
+            (None, BackendKind::Local) => self.local.deployment(config, deployment, &self.clock)?,
             (None, _) => {
                 let scripted = Arc::new(Scripted::new(Script::default()));
-                self.embedders.insert(name.clone(), scripted.clone());
-                (scripted, SCRIPTED_SLOTS)
+                (embeds(scripted.clone(), scripted), SCRIPTED_SLOTS)
             }
-        };
-        self.add(&name, backend, deployment.slots.unwrap_or(slots));
-        let model = deployment.model.as_deref().unwrap_or(&deployment.name).into();
-        let public = deployment.serves.as_deref().map_or_else(|| name.clone(), Arc::from);
-        let takes = Takes::One { name: public, model };
-        into.push(Deployment { capability: name, takes, built_in: false, has: deployment.has.clone() });
-        Ok(())
-    }
-}
-
-#[cfg(not(feature = "local"))]
-impl Deployments {
-    // The same face as with the model built in.
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
-    fn built_in(&mut self, _: &Config, _: &Arc<dyn Clock>, _: &mut Vec<Deployment>) -> Result<(), String> {
-        Ok(())
-    }
-
-    #[allow(clippy::unused_self)] // The same face as with the model built in.
-    fn local(
-        &mut self,
-        _: &Config,
-        deployment: &DeploymentConfig,
-        _: &Arc<dyn Clock>,
-    ) -> Result<(Arc<dyn Backend>, usize), String> {
-        Err(format!(
-            "the deployment `{}` wants a GGUF file, and this program was built without that: build it with \
-             `--features local`, or use `make run`",
-            deployment.name
-        ))
-    }
-
-    /// Ends what backends run of their own.
-    #[allow(clippy::unused_self)] // The same face as with the model built in.
-    pub(crate) fn shutdown(&self) {}
-}
-
-#[cfg(feature = "local")]
-impl Deployments {
-    fn built_in(&mut self, config: &Config, clock: &Arc<dyn Clock>, into: &mut Vec<Deployment>) -> Result<(), String> {
-        use tidewire_backends::local;
-        if !config.built_in.enabled {
-            return Ok(());
-        }
-        let fetched = crate::config::cache().join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-        let source = match &config.built_in.weights {
-            Some(weights) => weights.clone(),
-            None if fetched.exists() => fetched,
-            None => {
-                tracing::warn!("the built-in model's weights are not here: `make model` fetches them");
-                return Ok(());
-            }
-        };
-        let weights = local::prepare(&source).map_err(|error| format!("the built-in model: {error}"))?;
-        let mut settings = local::Config::smollm2(weights);
-        if config.built_in.threads > 0 {
-            settings.threads = config.built_in.threads;
-        }
-        settings.parallel = config.built_in.parallel;
-        settings.context_tokens = config.built_in.context_tokens;
-        let name: Arc<str> = settings.name.as_str().into();
-        let slots = settings.parallel as usize;
-        let backend = self.start(settings, clock)?;
-        self.add(&name, backend, slots);
-        let takes = Takes::One { name: name.clone(), model: name.clone() };
-        into.push(Deployment { capability: name, takes, built_in: true, has: Vec::new() });
-        Ok(())
-    }
-
-    fn local(
-        &mut self,
-        config: &Config,
-        deployment: &DeploymentConfig,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<(Arc<dyn Backend>, usize), String> {
-        use tidewire_backends::local;
-        let model = deployment.model.clone().unwrap_or_else(|| deployment.name.clone());
-        let mut settings = local::Config::new(model, deployment.weights.clone().unwrap_or_default());
-        settings.threads = deployment.threads.unwrap_or(settings.threads);
-        settings.context_tokens = deployment.context_tokens.unwrap_or(config.built_in.context_tokens);
-        settings.parallel = deployment.slots.and_then(|slots| u32::try_from(slots).ok()).unwrap_or(settings.parallel);
-        let slots = settings.parallel as usize;
-        Ok((self.start(settings, clock)?, slots))
-    }
-
-    fn start(
-        &mut self,
-        settings: tidewire_backends::local::Config,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Arc<dyn Backend>, String> {
-        use tidewire_backends::local;
-        let name = settings.name.clone();
-        let engine = local::Engine::start(settings).map_err(|error| format!("the model `{name}`: {error}"))?;
-        let backend = Arc::new(local::Local::new(vec![engine], clock.clone()));
-        self.local.push(backend.clone());
-        Ok(backend)
+        })
     }
 
     /// Ends what backends run of their own.
     pub(crate) fn shutdown(&self) {
-        for local in &self.local {
-            local.shutdown();
-        }
+        self.local.shutdown();
     }
+}
+
+/// A backend that also makes vectors.
+fn embeds(backend: Arc<dyn Backend>, embedder: Arc<dyn Embedder>) -> Arc<dyn Backend> {
+    Arc::new(Embeds::new(backend, embedder))
+}
+
+/// What a backend is made from: the settings without those of routing.
+fn of_backend(deployment: &DeploymentConfig) -> DeploymentConfig {
+    let is_local = deployment.backend == BackendKind::Local;
+    DeploymentConfig {
+        serves: None,
+        has: Vec::new(),
+        weight: None,
+        region: None,
+        requests_per_minute: None,
+        tokens_per_minute: None,
+        price_input: None,
+        price_cached_input: None,
+        price_output: None,
+        health_ms: None,
+        model: deployment.model.clone().filter(|_| is_local),
+        slots: deployment.slots.filter(|_| is_local),
+        context_tokens: deployment.context_tokens.filter(|_| is_local),
+        ..deployment.clone()
+    }
+}
+
+pub(super) fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An upstream that is given by its URL alone.
@@ -209,10 +237,10 @@ pub(crate) async fn models_of(url: &str) -> Result<Vec<Model>, String> {
     upstream(url)?.models().await.map_err(|error| error.to_string())
 }
 
-/// Upstreams, and the catalog that hears of their models.
+/// Upstreams that are asked for their models.
 pub(crate) fn upstreams_for(deployments: &Deployments) -> Vec<(Arc<str>, Arc<dyn Backend>)> {
-    let backend = |capability: &Arc<str>| Some((capability.clone(), deployments.backends.get(capability)?.clone()));
-    deployments.listing.iter().filter_map(backend).collect()
+    let upstreams = deployments.upstreams();
+    upstreams.filter_map(|(name, _)| Some((name.clone(), deployments.backends.get(&name)?))).collect()
 }
 
 /// Asks upstreams for their models from time to time, until `end`.

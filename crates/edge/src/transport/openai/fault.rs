@@ -52,9 +52,11 @@ impl IntoResponse for Fault {
 pub(super) fn not_whole(ending: &Ending) -> Option<WireError> {
     match (ending.state, &ending.error) {
         (Outcome::Done, _) => None,
-        (Outcome::Failed, Some(failure)) => {
-            Some(WireError { code: failure.code.clone(), message: failure.message.clone(), retry_after_ms: None })
-        }
+        (Outcome::Failed, Some(failure)) => Some(WireError {
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+            retry_after_ms: failure.retry_after_ms,
+        }),
         (Outcome::Failed, None) => Some(WireError::new(Code::Internal, "the task failed")),
         (Outcome::Stopped, _) => Some(WireError::new(Code::Stopped, "the task was stopped")),
     }

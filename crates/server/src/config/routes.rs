@@ -1,0 +1,154 @@
+//! Routes and deployments as the core knows them, out of the settings.
+
+use super::values::{MemberConfig, RouteConfig, StrategyKind};
+use super::{BackendKind, Config, DeploymentConfig};
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::Timeouts;
+use tidewire_core::route::{
+    Contradiction, DEFAULT_TRIES, DEFAULT_WAIT, Deployment, Member, PerMinute, Plan, Route, Strategy, Takes,
+};
+use tidewire_core::{Money, Price};
+
+/// More tries than a configuration has deployments of one model.
+const MAX_TRIES: u32 = 10;
+
+/// A deployment's record. How many requests it takes at once, unless set, depends on its backend.
+pub(crate) fn record(config: &DeploymentConfig, default_slots: usize) -> Deployment {
+    let name: Arc<str> = config.name.as_str().into();
+    let model = config.model.as_deref().map_or_else(|| name.clone(), Arc::from);
+    let public = config.serves.as_deref().map_or_else(|| name.clone(), Arc::from);
+    Deployment {
+        has: config.has.clone(),
+        region: config.region.as_deref().map(Arc::from),
+        weight: config.weight.unwrap_or(1),
+        slots: config.slots.unwrap_or(default_slots),
+        per_minute: PerMinute { requests: config.requests_per_minute, tokens: config.tokens_per_minute },
+        price: price(config),
+        context_tokens: config.context_tokens,
+        ..Deployment::new(name, Takes::One { name: public, model })
+    }
+}
+
+fn price(config: &DeploymentConfig) -> Option<Price> {
+    let dollars = |dollars: Option<f64>| dollars.map(Money::from_dollars);
+    let (input, cached, output) =
+        (dollars(config.price_input), dollars(config.price_cached_input), dollars(config.price_output));
+    if input.or(cached).or(output).is_none() {
+        // What runs in this process costs no tokens.
+        return (config.backend == BackendKind::Local).then(Price::default);
+    }
+    let input = input.unwrap_or_default();
+    // Without a price of its own, what was cached costs as much as what was not.
+    Some(Price { input, cached_input: cached.unwrap_or(input), output: output.unwrap_or_default() })
+}
+
+fn route(config: &RouteConfig, deployments: &[Deployment]) -> Route {
+    let member = |member: &MemberConfig| match member {
+        MemberConfig::Name(name) => {
+            let known = deployments.iter().find(|deployment| *deployment.name == **name);
+            Member { deployment: name.as_str().into(), weight: known.map_or(1, |deployment| deployment.weight) }
+        }
+        MemberConfig::Weighted { name, weight } => Member { deployment: name.as_str().into(), weight: *weight },
+    };
+    Route {
+        members: config.deployments.iter().map(member).collect(),
+        strategy: strategy(config.strategy),
+        prefer: config.prefer.clone(),
+        fallbacks: config.fallbacks.iter().map(|name| name.as_str().into()).collect(),
+        tries: config.tries.unwrap_or(DEFAULT_TRIES),
+        wait: config.wait_ms.map_or(DEFAULT_WAIT, Duration::from_millis),
+        first_token: config.first_token_ms.map(Duration::from_millis),
+        between_tokens: config.between_tokens_ms.map(Duration::from_millis),
+        ..Route::new(config.name.as_str())
+    }
+}
+
+const fn strategy(kind: StrategyKind) -> Strategy {
+    match kind {
+        StrategyKind::Weighted => Strategy::Weighted,
+        StrategyKind::LeastBusy => Strategy::LeastBusy,
+        StrategyKind::Fastest => Strategy::Fastest,
+        StrategyKind::Headroom => Strategy::Headroom,
+        StrategyKind::Cheapest => Strategy::Cheapest,
+        StrategyKind::Sticky => Strategy::Sticky,
+    }
+}
+
+/// The plan of these deployments and of the configuration's routes.
+pub(crate) fn plan(config: &Config, deployments: Vec<Deployment>) -> Result<Plan, Contradiction> {
+    let routes = config.route.iter().map(|config| route(config, &deployments)).collect();
+    let timeouts = Timeouts {
+        connect: Duration::from_millis(config.timeouts.connect_ms),
+        first_token: Duration::from_millis(config.timeouts.first_token_ms),
+        between_tokens: Duration::from_millis(config.timeouts.between_tokens_ms),
+    };
+    Plan::new(deployments, routes).map(|plan| plan.with_timeouts(timeouts))
+}
+
+/// What is wrong with the deployments and routes.
+pub(super) fn contradiction(config: &Config) -> Option<String> {
+    for deployment in &config.deployment {
+        let name = &deployment.name;
+        let zero = [
+            ("slots", deployment.slots == Some(0)),
+            ("requests_per_minute", deployment.requests_per_minute == Some(0)),
+            ("tokens_per_minute", deployment.tokens_per_minute == Some(0)),
+        ];
+        if let Some((setting, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Some(format!("the deployment `{name}` has `{setting} = 0`: take it out of its routes instead"));
+        }
+        let prices = [deployment.price_input, deployment.price_cached_input, deployment.price_output];
+        if prices.into_iter().flatten().any(|price| !price.is_finite() || price < 0.0) {
+            return Some(format!("a price of the deployment `{name}` is no number of dollars"));
+        }
+    }
+    for route in &config.route {
+        if route.tries.is_some_and(|tries| !(1..=MAX_TRIES).contains(&tries)) {
+            return Some(format!("`tries` of the route `{}` is 1 to {MAX_TRIES}", route.name));
+        }
+    }
+    let deployments = config.deployment.iter().map(|deployment| record(deployment, 1)).collect();
+    plan(config, deployments).err().map(|contradiction| contradiction.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let deployments = "[[deployment]]\nname = \"a\"\nbackend = \"scripted\"\nweight = 3\nprice_input = 2.5\n\
+                           [[deployment]]\nname = \"b\"\nbackend = \"scripted\"\nregion = \"eu\"\n";
+        toml::from_str(&[deployments, text].concat()).unwrap()
+    }
+
+    #[test]
+    fn a_route_is_read_with_its_members_weights() {
+        let config = config(
+            "[[route]]\nname = \"r\"\ndeployments = [\"a\", { name = \"b\", weight = 7 }]\nstrategy = \"least_busy\"\n\
+             tries = 2\nwait_ms = 5\nfirst_token_ms = 6\nprefer = [\"eu\"]\n",
+        );
+        let records = config.deployment.iter().map(|deployment| record(deployment, 9)).collect();
+        let plan = plan(&config, records).unwrap();
+        let route = plan.route("r").unwrap();
+        let weights: Vec<u32> = route.members.iter().map(|member| member.weight).collect();
+        assert_eq!((weights, route.strategy, route.tries), (vec![3, 7], Strategy::LeastBusy, 2));
+        assert_eq!(plan.slots(route), 18);
+        assert_eq!(plan.timeouts(route).first_token, Duration::from_millis(6));
+        assert_eq!(plan.timeouts(route).between_tokens, Duration::from_secs(30), "the server's");
+        let price = plan.deployment("a").unwrap().price.unwrap();
+        assert_eq!((price.input, price.cached_input), (Money::from_dollars(2.5), Money::from_dollars(2.5)));
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let wrong = |text: &str| contradiction(&config(text)).unwrap();
+        let route = |rest: &str| ["[[route]]\nname = \"r\"\n", rest].concat();
+        assert!(wrong(&route("deployments = [\"z\"]")).contains("`z`, which does not exist"));
+        assert!(wrong(&route("deployments = [\"a\"]\nfallbacks = [\"r\"]")).contains("circle"));
+        assert!(wrong(&route("deployments = [\"a\"]\ntries = 0")).contains("1 to 10"));
+        let zero = "[[deployment]]\nname = \"c\"\nbackend = \"scripted\"\nrequests_per_minute = 0\n";
+        assert!(wrong(zero).contains("requests_per_minute"));
+        assert_eq!(contradiction(&config("")), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! One attempt: chooses a deployment, runs the request there, and where that fails goes on at once to one that was not
+//! tried yet.
+
+use crate::Worker;
+use crate::draft::{Barred, Draft, RetryNote, StartNote, json};
+use crate::ends::failure;
+use crate::keeper::{Leash, Order};
+use crate::pump::{Call, Finish, Pumped, pump};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::port::{BackendError, Fault, Measurement, Request};
+use tidewire_core::route::{Ask, Flight, Nothing, Outgrown, Plan, Route, Strategy, Verdict};
+use tidewire_core::task::Lease;
+use tidewire_core::{Entry, Failure, Kind, Task};
+
+/// How many of a conversation's first messages say which one it is: what the system is told, and the first question.
+const FIRST_MESSAGES: usize = 2;
+
+/// What an attempt came to.
+pub(crate) struct Delivered {
+    pub(crate) pumped: Pumped,
+    /// The last deployment that had it, if any did.
+    pub(crate) deployment: Option<Arc<str>>,
+}
+
+/// What an attempt knows of itself.
+struct Trip<'a> {
+    worker: &'a Worker,
+    task: &'a Task,
+    lease: &'a Lease,
+    plan: Arc<Plan>,
+    route: Arc<Route>,
+    affinity: u64,
+    tried: Vec<Arc<str>>,
+    outgrown: Option<Outgrown>,
+    /// The last failure after which another attempt can help.
+    passing: Option<BackendError>,
+}
+
+/// Runs the request on one deployment after another, until one gives a whole answer or none is left to try.
+pub(crate) async fn deliver(
+    worker: &Worker,
+    task: &Task,
+    lease: &Lease,
+    draft: &mut Draft,
+    leash: &mut Leash,
+    input: Bytes,
+) -> Result<Delivered, Barred> {
+    let plan = worker.catalog.plan();
+    let Some(route) = plan.route(&task.spec.capability).cloned() else {
+        let gone = failure("unknown_model", "no route has this model any more: the configuration has changed");
+        return Ok(Delivered { pumped: Pumped::unasked(Finish::Refused(gone)), deployment: None });
+    };
+    let affinity = affinity(&route, task);
+    let (tried, outgrown, passing) = (Vec::new(), None, None);
+    let mut trip = Trip { worker, task, lease, plan, route, affinity, tried, outgrown, passing };
+    let mut flight = match trip.first(leash).await {
+        Ok(flight) => flight,
+        Err(finish) => return Ok(Delivered { pumped: Pumped::unasked(finish), deployment: None }),
+    };
+    loop {
+        let deployment = flight.deployment.name.clone();
+        trip.tried.push(deployment.clone());
+        let mut pumped = trip.run(draft, leash, &input, flight).await?;
+        let next = match &mut pumped.finish {
+            Finish::Failed(error) => trip.next(error),
+            _ => None,
+        };
+        let Some(next) = next else {
+            return Ok(Delivered { pumped, deployment: Some(deployment) });
+        };
+        trip.note(draft, &deployment, pumped).await?;
+        flight = next;
+    }
+}
+
+impl Trip<'_> {
+    fn ask(&self) -> Ask<'_> {
+        Ask {
+            route: &self.route,
+            needs: &self.task.spec.turn.needs,
+            tokens: self.task.spec.turn.tokens,
+            affinity: self.affinity,
+            tried: &self.tried,
+            outgrown: self.outgrown.as_ref(),
+        }
+    }
+
+    fn choose(&self) -> Result<Flight, Nothing> {
+        let clock = &self.worker.clock;
+        self.worker.fleet.choose(&self.plan, &self.ask(), clock.monotonic(), clock.random())
+    }
+
+    /// The first deployment: waits for one to be available, for as long as the route says.
+    async fn first(&self, leash: &mut Leash) -> Result<Flight, Finish> {
+        let (worker, task) = (self.worker, self.task);
+        let since = worker.clock.monotonic();
+        loop {
+            let changed = worker.fleet.changed();
+            let (again, busy) = match self.choose() {
+                Ok(flight) => return Ok(flight),
+                Err(Nothing::Left) => return Err(Finish::Refused(self.unmet())),
+                Err(Nothing::Now { again, busy }) => (again, busy),
+            };
+            let now = worker.clock.monotonic();
+            if !busy && again.saturating_sub(since) > self.route.wait {
+                return Err(Finish::Refused(self.unavailable(again.saturating_sub(now))));
+            }
+            let deadline = task.spec.deadline.since(worker.clock.now());
+            if deadline.is_zero() {
+                return Err(Finish::TooLate);
+            }
+            tokio::select! {
+                order = leash.called() => return Err(Finish::Called(order)),
+                () = changed => {}
+                () = worker.clock.sleep(again.saturating_sub(now).min(deadline)) => {}
+            }
+        }
+    }
+
+    /// The next deployment after a failure, if the failure and the route allow one and one is available. Else the failure
+    /// is made to say how the attempt ends.
+    fn next(&mut self, error: &mut BackendError) -> Option<Flight> {
+        if error.fault.is_passing() {
+            self.passing = Some(error.clone());
+        }
+        let tries = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        if self.goes_on(error) && tries < self.route.tries {
+            match self.choose() {
+                Ok(flight) => return Some(flight),
+                // Whoever comes back before that finds the same.
+                Err(Nothing::Now { again, .. }) if error.fault.is_passing() => {
+                    let wait = again.saturating_sub(self.worker.clock.monotonic());
+                    error.retry_after = error.retry_after.map(|asked| asked.min(wait));
+                }
+                Err(_) => {}
+            }
+        }
+        // A deployment that is set up wrongly is no reason to give up where another one only failed for now.
+        if matches!(error.fault, Fault::Unauthorized | Fault::UnknownModel)
+            && let Some(passing) = self.passing.take()
+        {
+            *error = passing;
+        }
+        None
+    }
+
+    /// Whether another deployment may do better.
+    fn goes_on(&mut self, error: &BackendError) -> bool {
+        match error.fault {
+            Fault::ContextTooLong => {
+                let at = self.tried.last().and_then(|name| self.plan.deployment(name));
+                let context_tokens = at.and_then(|deployment| deployment.context_tokens);
+                let before = self.outgrown.as_ref().and_then(|outgrown| outgrown.context_tokens);
+                self.outgrown =
+                    Some(Outgrown { route: self.route.name.clone(), context_tokens: context_tokens.max(before) });
+                true
+            }
+            // The name is the configuration's, not the client's.
+            Fault::UnknownModel => !self.route.takes_any,
+            Fault::Unauthorized => true,
+            Fault::InvalidRequest => false,
+            fault => fault.is_passing(),
+        }
+    }
+
+    /// Runs the request at one deployment, and tells the fleet how that went.
+    async fn run(&self, draft: &mut Draft, leash: &mut Leash, input: &Bytes, flight: Flight) -> Result<Pumped, Barred> {
+        let (worker, task) = (self.worker, self.task);
+        let deployment = flight.deployment.clone();
+        let Some(backend) = worker.backends.get(&deployment.name) else {
+            // A reload is taking it away.
+            let gone = BackendError::new(Fault::Unreachable, "the deployment is being taken away");
+            return Ok(Pumped::unasked(Finish::Failed(gone)));
+        };
+        let model = deployment.model(&task.spec.model);
+        let attempt = self.lease.attempt;
+        let note = StartNote { attempt, worker: &worker.name.0, deployment: &deployment.name, model: &model };
+        let opening = vec![Entry::new(worker.clock.now(), Kind::Started, json(&note))];
+        // Only plain text goes on in the middle; a tool call, a train of thought or JSON starts over.
+        let continues = !draft.text.is_empty() && !draft.has_more_than_text && !wants_json(input);
+        let committed = if continues { draft.text.clone() } else { String::new() };
+        let request = Request { model, input: input.clone(), committed, timeouts: self.plan.timeouts(&flight.route) };
+        let call = Call { backend, request, flight: &flight };
+        let mut pumped = pump(worker, task, draft, leash, opening, call).await?;
+        pumped.usage.cost = deployment.cost(&pumped.usage);
+        let verdict = match &pumped.finish {
+            Finish::Whole(_) => Verdict::Whole,
+            Finish::Failed(error) => Verdict::Failed(error),
+            Finish::Called(Order::Go | Order::HandBack | Order::Stop | Order::Lost)
+            | Finish::TooLate
+            | Finish::Refused(_) => Verdict::Cut,
+        };
+        flight.end(verdict, &pumped.usage, pumped.per_token, worker.clock.monotonic());
+        Ok(pumped)
+    }
+
+    /// Writes that a deployment failed and the next one follows at once, and reads back what stands.
+    async fn note(&self, draft: &mut Draft, deployment: &Arc<str>, pumped: Pumped) -> Result<(), Barred> {
+        let Finish::Failed(error) = pumped.finish else { return Ok(()) };
+        let code = error.fault.code().to_owned();
+        tracing::info!(task = %self.task.id, %deployment, code, "the deployment failed; the next one follows");
+        let note = RetryNote {
+            attempt: self.lease.attempt,
+            deployment: Some(deployment.to_string()),
+            code,
+            message: error.message,
+            after_ms: 0,
+            usage: pumped.usage,
+        };
+        let mut rest = pumped.rest;
+        rest.push(Entry::new(self.worker.clock.now(), Kind::Retry, json(&note)));
+        let appended = self.worker.log.append(draft.append(rest)).await?;
+        draft.advance(appended);
+        self.worker.meter.record(Measurement::Retry);
+        draft.replay(self.worker).await
+    }
+
+    fn unmet(&self) -> Failure {
+        let needs = self.task.spec.turn.needs.join("`, `");
+        failure(
+            "needs_unmet",
+            &format!("no deployment of this model has `{needs}` any more: the configuration has changed"),
+        )
+    }
+
+    fn unavailable(&self, wait: Duration) -> Failure {
+        let message = format!(
+            "no deployment of `{}` is available for the next {} s: they fail, or their limits are reached; try again then",
+            self.route.name,
+            wait.as_secs().max(1)
+        );
+        let retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        Failure { retry_after_ms, ..failure("route_unavailable", &message) }
+    }
+}
+
+/// What a route looks at of a request.
+#[derive(Default, Deserialize)]
+struct Wants<'a> {
+    #[serde(borrow, default)]
+    response_format: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    messages: Vec<&'a RawValue>,
+}
+
+/// Whether the answer is to be JSON, which can't be gone on with in the middle of a value.
+fn wants_json(input: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Format<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: std::borrow::Cow<'a, str>,
+    }
+    let wants: Wants<'_> = serde_json::from_slice(input).unwrap_or_default();
+    let format = wants.response_format.and_then(|format| serde_json::from_str::<Format<'_>>(format.get()).ok());
+    format.is_some_and(|format| format.kind != "text")
+}
+
+/// Names the conversation: its lane, else its first messages. Only where the route asks for it.
+fn affinity(route: &Route, task: &Task) -> u64 {
+    if route.strategy != Strategy::Sticky {
+        return 0;
+    }
+    let tenant = task.tenant.0.to_le_bytes();
+    match &task.spec.turn.lane {
+        Some(lane) => Ask::affinity(&[&tenant, lane.as_bytes()].concat()),
+        None => {
+            let wants: Wants<'_> = serde_json::from_slice(&task.spec.input).unwrap_or_default();
+            let first = wants.messages.iter().take(FIRST_MESSAGES).map(|message| message.get().as_bytes());
+            Ask::affinity(&std::iter::once(&tenant[..]).chain(first).collect::<Vec<_>>().concat())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_recognised_by_the_format_that_is_asked_for() {
+        assert!(wants_json(br#"{"messages":[],"response_format":{"type":"json_object"}}"#));
+        assert!(wants_json(br#"{"response_format":{"type":"json_schema","json_schema":{}}}"#));
+        assert!(!wants_json(br#"{"messages":[],"response_format":{"type":"text"}}"#));
+        assert!(!wants_json(br#"{"messages":[]}"#) && !wants_json(b"no json"));
+    }
+}
