@@ -69,23 +69,23 @@ impl Forecast {
     }
 
     /// An answer has ended by itself.
-    pub fn answered(&self, route: &Arc<str>, output_tokens: u64) {
+    pub fn answered(&self, route: &str, output_tokens: u64) {
         self.learn(route, |route| route.answered(output_tokens));
     }
 
     /// An upstream reported how many tokens it read, of a request that was estimated at so many.
-    pub fn reported(&self, route: &Arc<str>, estimated: u64, input_tokens: u64) {
+    pub fn reported(&self, route: &str, estimated: u64, input_tokens: u64) {
         if estimated > 0 && input_tokens > 0 {
             self.learn(route, |route| route.reported(estimated, input_tokens));
         }
     }
 
-    fn learn(&self, name: &Arc<str>, learn: impl FnOnce(&mut Route)) {
+    fn learn(&self, name: &str, learn: impl FnOnce(&mut Route)) {
         let mut routes = self.routes();
         if let Some(route) = routes.get_mut(name) {
             learn(route);
         } else if routes.len() < MAX_ROUTES {
-            learn(routes.entry(name.clone()).or_default());
+            learn(routes.entry(name.into()).or_default());
         }
     }
 
@@ -145,34 +145,34 @@ mod tests {
 
     #[test]
     fn a_new_route_starts_at_the_default_and_learns_its_own_answers() {
-        let (forecast, route) = (Forecast::default(), Arc::from("r"));
+        let (forecast, route) = (Forecast::default(), "r");
         assert_eq!(forecast.output_tokens("r", None), FIRST_OUTPUT_TOKENS);
         assert_eq!(forecast.output_tokens("r", Some(16)), 16, "what the request allows bounds it");
         for _ in 0..ENOUGH - 1 {
-            forecast.answered(&route, 100);
+            forecast.answered(route, 100);
         }
         assert_eq!(forecast.output_tokens("r", None), FIRST_OUTPUT_TOKENS, "too few to be believed");
-        forecast.answered(&route, 100);
+        forecast.answered(route, 100);
         let learnt = forecast.output_tokens("r", None);
         assert!((100..=119).contains(&learnt), "{learnt}");
     }
 
     #[test]
     fn old_answers_fade() {
-        let (forecast, route) = (Forecast::default(), Arc::from("r"));
-        (0..2 * MEMORY).for_each(|_| forecast.answered(&route, 4000));
-        (0..6 * MEMORY).for_each(|_| forecast.answered(&route, 10));
+        let (forecast, route) = (Forecast::default(), "r");
+        (0..2 * MEMORY).for_each(|_| forecast.answered(route, 4000));
+        (0..6 * MEMORY).for_each(|_| forecast.answered(route, 10));
         assert!(forecast.output_tokens("r", None) <= 12);
     }
 
     #[test]
     fn estimates_are_corrected_by_reports_and_no_further_than_the_bounds() {
-        let (forecast, route) = (Forecast::default(), Arc::from("r"));
-        (0..100).for_each(|_| forecast.reported(&route, 100, 150));
+        let (forecast, route) = (Forecast::default(), "r");
+        (0..100).for_each(|_| forecast.reported(route, 100, 150));
         assert!((149..=151).contains(&forecast.input_tokens("r", 100)));
-        (0..100).for_each(|_| forecast.reported(&route, 1, 1_000_000));
+        (0..100).for_each(|_| forecast.reported(route, 1, 1_000_000));
         assert_eq!(forecast.input_tokens("r", 100), 400);
-        (0..100).for_each(|_| forecast.reported(&route, 1_000_000, 1));
+        (0..100).for_each(|_| forecast.reported(route, 1_000_000, 1));
         assert_eq!(forecast.input_tokens("r", 100), 25);
         assert_eq!(forecast.input_tokens("another", 100), 100);
     }
@@ -180,15 +180,15 @@ mod tests {
     #[test]
     fn no_more_routes_are_told_apart_than_the_bound() {
         let forecast = Forecast::default();
-        (0..MAX_ROUTES + 10).for_each(|n| forecast.answered(&n.to_string().into(), 1));
+        (0..MAX_ROUTES + 10).for_each(|n| forecast.answered(&n.to_string(), 1));
         assert_eq!(forecast.routes().len(), MAX_ROUTES);
     }
 
     proptest! {
         #[test]
         fn nineteen_of_twenty_answers_stay_within(mut answers in prop::collection::vec(1_u64..100_000, 20..500)) {
-            let (forecast, route) = (Forecast::default(), Arc::from("r"));
-            answers.iter().for_each(|tokens| forecast.answered(&route, *tokens));
+            let (forecast, route) = (Forecast::default(), "r");
+            answers.iter().for_each(|tokens| forecast.answered(route, *tokens));
             let expected = forecast.output_tokens("r", None);
             answers.sort_unstable();
             let percentile = answers[(answers.len() * 95).div_ceil(100) - 1];

@@ -21,6 +21,7 @@ pub use plan::{Contradiction, Plan};
 pub use strategy::Strategy;
 pub use view::DeploymentView;
 
+use crate::port::Limits;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub struct Route {
     pub first_token: Option<Duration>,
     /// Between two tokens, where it differs from the server's.
     pub between_tokens: Option<Duration>,
+    /// What all who take it may use together.
+    pub limits: Limits,
 }
 
 /// A deployment as one route sees it.
@@ -80,6 +83,7 @@ impl Route {
             wait: DEFAULT_WAIT,
             first_token: None,
             between_tokens: None,
+            limits: Limits::default(),
         }
     }
 }

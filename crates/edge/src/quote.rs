@@ -6,7 +6,7 @@ use crate::refusal::Refusal;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{Account, Amounts, Clock, Ledger, Left, Limits, Reservation, TaskStore};
-use tidewire_core::{Price, Task, TaskRef, Usage};
+use tidewire_core::{Task, TaskRef, Usage};
 use tokio_util::task::TaskTracker;
 
 /// A request of up to so many bytes is counted by its model's tokenizer while its sender waits, if somebody limits its
@@ -32,11 +32,23 @@ impl Admitted {
         max_tokens: Option<u64>,
         text_bytes: u64,
     ) -> Self {
-        let price = Price::default();
+        let plan = edge.catalog.plan();
+        let taken = plan.route(&task.spec.capability);
+        let first = taken.and_then(|taken| plan.members(taken).next());
+        // The tokenizer of its first deployment's model, and the price of the dearest that it may come to.
+        let model = first.map_or_else(|| task.spec.model.as_str().into(), |(first, _)| first.model(&task.spec.model));
+        let price = taken.map(|taken| plan.dearest(taken)).unwrap_or_default();
+        let accounts = match taken.filter(|taken| taken.limits != Limits::default()) {
+            Some(taken) => {
+                let shared = (Account::Route(taken.name.clone()), taken.limits);
+                accounts.iter().cloned().chain([shared]).collect()
+            }
+            None => accounts,
+        };
         let input = &task.spec.input;
         let route = task.spec.model.as_str();
         let counted = !accounts.is_empty() && text_bytes == 0 && input.len() <= COUNTED_AT_ONCE_BYTES;
-        let exact = if counted { edge.counter.exact(route, input) } else { None };
+        let exact = if counted { edge.counter.exact(&model, input) } else { None };
         let input_tokens = exact.unwrap_or_else(|| edge.counter.estimate(route, input, text_bytes));
         let output_tokens = edge.counter.forecast.output_tokens(route, max_tokens);
         let usage = Usage { input_tokens, output_tokens, ..Usage::default() };

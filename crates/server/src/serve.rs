@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tidewire_core::catalog::Takes;
 use tidewire_core::files::{self, Files};
 use tidewire_core::port::Clock;
 use tidewire_core::queue::{Bounds, Queue};
@@ -94,13 +95,14 @@ impl Server {
         let readers = config.limits.file_readers;
         let identity = Arc::new(Identity::development());
         tracker.spawn(documents::read(files.clone(), identity.clone(), readers, clock.clone(), draining.clone()));
-        let counter = Arc::new(Counter::new(Arc::new(tidewire_tokens::OpenAi)));
+        let counter = Arc::new(counter(&catalog, &tracker));
         let worker = Worker {
             name: WorkerId(config.worker.name.as_str().into()),
             log: engines.logs(),
             files: files.clone(),
             tasks: engines.tasks(),
             ledger: engines.ledger(),
+            counter: counter.clone(),
             dispatch,
             queue: queue.clone(),
             bus: bus.clone(),
@@ -183,6 +185,19 @@ impl Server {
         self.deployments.shutdown();
         self.engines.shutdown().await;
     }
+}
+
+/// Counts by the tokenizers that there are. Reading those that will be needed takes a moment, beside the start.
+fn counter(catalog: &Catalog, tracker: &TaskTracker) -> Counter {
+    let plan = catalog.plan();
+    tracker.spawn_blocking(move || {
+        for deployment in plan.deployments() {
+            if let Takes::One { model, .. } = &deployment.takes {
+                tidewire_tokens::OpenAi::warm(model);
+            }
+        }
+    });
+    Counter::new(Arc::new(tidewire_tokens::OpenAi))
 }
 
 pub(crate) fn bounds(config: &Config) -> Bounds {

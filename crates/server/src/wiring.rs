@@ -3,7 +3,6 @@
 mod deployments;
 mod engines;
 mod local;
-#[cfg_attr(not(test), expect(dead_code, reason = "deployments take their prices from it next"))]
 mod prices;
 pub(crate) mod store;
 mod upstreams;

@@ -26,6 +26,8 @@ pub(crate) struct Draft {
     pub(crate) has_more_than_text: bool,
     /// What earlier attempts used.
     pub(crate) used_before: Usage,
+    /// What an attempt is taken to have read that was lost before it could say so.
+    input_tokens: u64,
 }
 
 /// Why an attempt can't write. The first two are no failures of the task.
@@ -95,13 +97,14 @@ struct Started {
 /// with it.
 #[derive(Default)]
 struct Unaccounted {
+    began: bool,
     pieces: u64,
     deployment: String,
 }
 
 impl Draft {
     /// The draft of a first attempt: nothing can have been written yet.
-    pub(crate) fn blank(lease: &Lease) -> Self {
+    pub(crate) fn blank(task: &Task, lease: &Lease) -> Self {
         Self {
             log: lease.task.log(),
             fence: lease.fence,
@@ -110,13 +113,14 @@ impl Draft {
             begins_at: None,
             has_more_than_text: false,
             used_before: Usage::default(),
+            input_tokens: task.spec.reserved.input_tokens,
         }
     }
 
     /// The draft of a later attempt: fences earlier writers off first, then reads what they left. The other way
     /// round, an old worker could write between the read and the first append.
-    pub(crate) async fn take_over(worker: &Worker, lease: &Lease) -> Result<Self, Barred> {
-        let mut draft = Self::blank(lease);
+    pub(crate) async fn take_over(worker: &Worker, task: &Task, lease: &Lease) -> Result<Self, Barred> {
+        let mut draft = Self::blank(task, lease);
         loop {
             let fencing = worker.log.append(draft.append(Vec::new())).await;
             match fencing {
@@ -153,14 +157,15 @@ impl Draft {
         Ok(())
     }
 
-    /// What an attempt wrote that was lost before it could say what it used: a piece for a token, an estimate.
+    /// What an attempt read and wrote that was lost before it could say what it used: an estimate, a piece for a token.
     fn count_lost(&mut self, unaccounted: &mut Unaccounted, plan: &Plan) {
-        if unaccounted.pieces > 0 {
-            let mut lost = Usage { output_tokens: unaccounted.pieces, estimated: true, ..Usage::default() };
+        if unaccounted.began || unaccounted.pieces > 0 {
+            let (input_tokens, output_tokens) = (self.input_tokens, unaccounted.pieces);
+            let mut lost = Usage { input_tokens, output_tokens, estimated: true, ..Usage::default() };
             lost.cost = plan.deployment(&unaccounted.deployment).map(|at| at.cost(&lost)).unwrap_or_default();
             self.used_before = self.used_before.plus(lost);
         }
-        unaccounted.pieces = 0;
+        *unaccounted = Unaccounted::default();
     }
 
     fn apply(&mut self, event: &Event, unaccounted: &mut Unaccounted, plan: &Plan) {
@@ -185,12 +190,13 @@ impl Draft {
                 self.count_lost(unaccounted, plan);
                 let started: Started = serde_json::from_slice(&event.data).unwrap_or_default();
                 unaccounted.deployment = started.deployment;
+                unaccounted.began = true;
             }
             Kind::Retry => {
                 if let Ok(note) = serde_json::from_slice::<RetryNote>(&event.data) {
                     self.used_before = self.used_before.plus(note.usage);
                 }
-                unaccounted.pieces = 0;
+                *unaccounted = Unaccounted::default();
             }
             _ => {}
         }

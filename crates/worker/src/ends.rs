@@ -47,7 +47,7 @@ pub(crate) async fn end_unheld(worker: &Worker, at: TaskRef, outcome: Outcome, e
     let leasing = Leasing { worker: worker.name.clone(), now, until: now.plus(worker.pace.lease), seize: true };
     let Ok((task, lease)) = worker.tasks.lease(at, leasing).await else { return };
     let ended = async {
-        let draft = Draft::take_over(worker, &lease).await?;
+        let draft = Draft::take_over(worker, &task, &lease).await?;
         let ending = ending(outcome, error, draft.used_before, begun(&task, lease.attempt));
         end(worker, &task, draft, Vec::new(), ending).await
     };

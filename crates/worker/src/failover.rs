@@ -6,6 +6,7 @@ use crate::draft::{Barred, Draft, RetryNote, StartNote, json};
 use crate::ends::failure;
 use crate::keeper::{Leash, Order};
 use crate::pump::{Call, Finish, Pumped, pump};
+use crate::purse::Purse;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tidewire_core::port::{BackendError, Fault, Measurement, Request};
 use tidewire_core::route::{Ask, Flight, Nothing, Outgrown, Plan, Route, Strategy, Verdict};
 use tidewire_core::task::Lease;
-use tidewire_core::{Entry, Failure, Kind, Task};
+use tidewire_core::{Entry, Failure, Kind, Task, tokens};
 
 /// How many of a conversation's first messages say which one it is: what the system is told, and the first question.
 const FIRST_MESSAGES: usize = 2;
@@ -47,7 +48,7 @@ pub(crate) async fn deliver(
     lease: &Lease,
     draft: &mut Draft,
     leash: &mut Leash,
-    input: Bytes,
+    (input, mut purse): (Bytes, Purse<'_>),
 ) -> Result<Delivered, Barred> {
     let plan = worker.catalog.plan();
     let Some(route) = plan.route(&task.spec.capability).cloned() else {
@@ -64,7 +65,7 @@ pub(crate) async fn deliver(
     loop {
         let deployment = flight.deployment.name.clone();
         trip.tried.push(deployment.clone());
-        let mut pumped = trip.run(draft, leash, &input, flight).await?;
+        let mut pumped = trip.run(draft, leash, (&input, &mut purse), flight).await?;
         let next = match &mut pumped.finish {
             Finish::Failed(error) => trip.next(error),
             _ => None,
@@ -168,7 +169,13 @@ impl Trip<'_> {
     }
 
     /// Runs the request at one deployment, and tells the fleet how that went.
-    async fn run(&self, draft: &mut Draft, leash: &mut Leash, input: &Bytes, flight: Flight) -> Result<Pumped, Barred> {
+    async fn run(
+        &self,
+        draft: &mut Draft,
+        leash: &mut Leash,
+        (input, purse): (&Bytes, &mut Purse<'_>),
+        flight: Flight,
+    ) -> Result<Pumped, Barred> {
         let (worker, task) = (self.worker, self.task);
         let deployment = flight.deployment.clone();
         let Some(backend) = worker.backends.get(&deployment.name) else {
@@ -176,6 +183,9 @@ impl Trip<'_> {
             let gone = BackendError::new(Fault::Unreachable, "the deployment is being taken away");
             return Ok(Pumped::unasked(Finish::Failed(gone)));
         };
+        if let Err(refused) = purse.cover(draft.used_before).await {
+            return Ok(Pumped::unasked(Finish::Refused(refused)));
+        }
         let model = deployment.model(&task.spec.model);
         let attempt = self.lease.attempt;
         let note = StartNote { attempt, worker: &worker.name.0, deployment: &deployment.name, model: &model };
@@ -184,9 +194,10 @@ impl Trip<'_> {
         let continues = !draft.text.is_empty() && !draft.has_more_than_text && !wants_json(input);
         let committed = if continues { draft.text.clone() } else { String::new() };
         let request = Request { model, input: input.clone(), committed, timeouts: self.plan.timeouts(&flight.route) };
-        let call = Call { backend, request, flight: &flight };
+        let call = Call { backend, request, flight: &flight, purse };
         let mut pumped = pump(worker, task, draft, leash, opening, call).await?;
         pumped.usage.cost = deployment.cost(&pumped.usage);
+        self.learn(input, &pumped);
         let verdict = match &pumped.finish {
             Finish::Whole(_) => Verdict::Whole,
             Finish::Failed(error) => Verdict::Failed(error),
@@ -196,6 +207,17 @@ impl Trip<'_> {
         };
         flight.end(verdict, &pumped.usage, pumped.per_token, worker.clock.monotonic());
         Ok(pumped)
+    }
+
+    /// What this route uses, for whoever is quoted next.
+    fn learn(&self, input: &Bytes, pumped: &Pumped) {
+        let (forecast, route) = (&self.worker.counter.forecast, self.task.spec.model.as_str());
+        if matches!(pumped.finish, Finish::Whole(_)) {
+            forecast.answered(route, pumped.usage.output_tokens);
+        }
+        if !pumped.usage.estimated && pumped.usage.input_tokens > 0 {
+            forecast.reported(route, tokens::estimate(input, 0), pumped.usage.input_tokens);
+        }
     }
 
     /// Writes that a deployment failed and the next one follows at once, and reads back what stands.

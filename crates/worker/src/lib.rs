@@ -16,6 +16,7 @@ mod health;
 mod keeper;
 mod pool;
 mod pump;
+mod purse;
 mod reaper;
 mod retry;
 mod run;
@@ -33,6 +34,7 @@ use tidewire_core::files::Files;
 use tidewire_core::port::{Bus, Clock, Dispatch, EventLog, Ledger, Meter, TaskStore};
 use tidewire_core::queue::Queue;
 use tidewire_core::route::Fleet;
+use tidewire_core::tokens::Counter;
 use tidewire_core::{Catalog, WorkerId};
 
 /// Everything that a worker works with.
@@ -47,6 +49,8 @@ pub struct Worker {
     pub tasks: Arc<dyn TaskStore>,
     /// Where it is settled what they used.
     pub ledger: Arc<dyn Ledger>,
+    /// How many tokens requests have, and what routes use.
+    pub counter: Arc<Counter>,
     /// Where they come from.
     pub dispatch: Arc<dyn Dispatch>,
     /// Their order.

@@ -4,6 +4,7 @@
 use crate::Worker;
 use crate::draft::{Barred, Draft};
 use crate::keeper::{Leash, Order};
+use crate::purse::Purse;
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, future, stream};
 use std::pin::Pin;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{Appended, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request, UpstreamLimit};
 use tidewire_core::route::Flight;
-use tidewire_core::{Entry, Failure, Kind, Task, Timestamp, Usage};
+use tidewire_core::{Entry, Failure, Kind, Task, Timestamp, Usage, tokens};
 
 /// What may pile up during one append before the model has to wait: a few seconds of a fast model.
 const MAX_PENDING_BYTES: usize = 256 * 1024;
@@ -39,10 +40,12 @@ impl Pumped {
 }
 
 /// A request, who is asked, and where that is counted.
-pub(crate) struct Call<'a> {
+pub(crate) struct Call<'a, 'w> {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) request: Request,
     pub(crate) flight: &'a Flight,
+    /// What it may spend.
+    pub(crate) purse: &'a mut Purse<'w>,
 }
 
 /// How a run ended.
@@ -71,10 +74,10 @@ pub(crate) async fn pump(
     draft: &mut Draft,
     leash: &mut Leash,
     opening: Vec<Entry>,
-    call: Call<'_>,
+    call: Call<'_, '_>,
 ) -> Result<Pumped, Barred> {
     let asked = worker.clock.now();
-    let flight = call.flight;
+    let (flight, purse) = (call.flight, call.purse);
     let mut said = Box::pin(speak(call.backend, call.request));
     let mut deadline = worker.clock.sleep(task.spec.deadline.since(worker.clock.now()));
     let mut intake = Intake::new(opening);
@@ -82,6 +85,11 @@ pub(crate) async fn pump(
     let finish = loop {
         if landing.is_none() && !intake.pending.is_empty() {
             landing = Some(worker.log.append(draft.append(intake.take())));
+        }
+        if purse.is_spent(intake.written())
+            && let Some(refused) = purse.refused()
+        {
+            break Finish::Refused(refused);
         }
         tokio::select! {
             biased;
@@ -92,7 +100,8 @@ pub(crate) async fn pump(
                 intake.committed(worker, task);
             }
             () = &mut deadline => break Finish::TooLate,
-            next = said.next(), if intake.bytes < MAX_PENDING_BYTES => match next {
+            () = purse.answered() => {}
+            next = said.next(), if intake.bytes < MAX_PENDING_BYTES && !purse.is_spent(intake.written()) => match next {
                 Some(Ok(Said::Begun(begins, limits))) => {
                     flight.told(&limits, worker.clock.monotonic());
                     intake.begun = true;
@@ -106,6 +115,7 @@ pub(crate) async fn pump(
                     if intake.take_in(chunk, now) {
                         flight.first_token(now.since(asked));
                     }
+                    purse.wrote(intake.written());
                 }
                 Some(Err(error)) => break Finish::Failed(error),
                 None => break Finish::Failed(BackendError::new(Fault::Broken, "the answer broke off")),
@@ -122,7 +132,7 @@ pub(crate) async fn pump(
     if let Some(per_token) = per_token {
         worker.meter.record(Measurement::PerToken(per_token));
     }
-    Ok(Pumped { usage: intake.usage(&finish), finish, rest: intake.pending, per_token })
+    Ok(Pumped { usage: intake.usage(&finish, purse.input_tokens()), finish, rest: intake.pending, per_token })
 }
 
 type Landing<'a> =
@@ -151,8 +161,9 @@ struct Intake {
     pending: Vec<Entry>,
     bytes: usize,
     counted: Option<Usage>,
-    /// Pieces since the backend's last count.
+    /// Pieces since the backend's last count, and their bytes.
     uncounted: u64,
+    uncounted_bytes: u64,
     /// Pieces of text and reasoning, and when the first and the last of them came.
     pieces: u64,
     span: Option<(Timestamp, Timestamp)>,
@@ -168,6 +179,7 @@ impl Intake {
             bytes: 0,
             counted: None,
             uncounted: 0,
+            uncounted_bytes: 0,
             pieces: 0,
             span: None,
             first_committed: false,
@@ -191,7 +203,7 @@ impl Intake {
             Chunk::Embedding(json) => self.push(Kind::Embedding, json, at),
             Chunk::Usage(usage) => {
                 self.counted = Some(usage);
-                self.uncounted = 0;
+                (self.uncounted, self.uncounted_bytes) = (0, 0);
             }
             Chunk::Finish(_) => {}
         }
@@ -200,6 +212,7 @@ impl Intake {
 
     fn piece(&mut self, kind: Kind, data: Bytes, at: Timestamp) {
         self.uncounted += 1;
+        self.uncounted_bytes += data.len() as u64;
         self.pieces += 1;
         let first = self.span.map_or(at, |(first, _)| first);
         self.span = Some((first, at));
@@ -234,18 +247,25 @@ impl Intake {
         Some(last.since(first) / u32::try_from(self.pieces - 1).unwrap_or(u32::MAX))
     }
 
-    /// The backend's own count where the answer is whole; else its last one and what came since, a piece for
-    /// a token, marked as an estimate.
-    fn usage(&self, finish: &Finish) -> Usage {
+    /// Tokens that were written by now: by the backend's last count, and what came since.
+    fn written(&self) -> u64 {
+        let counted = self.counted.map_or(0, |usage| usage.output_tokens);
+        counted + tokens::written(self.uncounted_bytes, self.uncounted)
+    }
+
+    /// The backend's own count where the answer is whole; else its last one and what came since, marked as an estimate.
+    /// Where it gave none, it read what the request has.
+    fn usage(&self, finish: &Finish, input_tokens: u64) -> Usage {
         let counted = self.counted.unwrap_or_default();
         if self.counted.is_some() && (self.uncounted == 0 || matches!(finish, Finish::Whole(_))) {
             return counted;
         }
-        // An upstream that refused by its status has read and written nothing.
-        let refused = |error: &BackendError| !self.begun && error.status.is_some();
-        if matches!(finish, Finish::Failed(error) if refused(error)) {
+        // An upstream that refused, or was never reached, has read and written nothing.
+        let unread = |error: &BackendError| !self.begun && (error.status.is_some() || error.fault != Fault::TimedOut);
+        if matches!(finish, Finish::Failed(error) if unread(error)) {
             return counted;
         }
-        Usage { output_tokens: counted.output_tokens + self.uncounted, estimated: true, ..counted }
+        let input_tokens = if self.counted.is_some() { counted.input_tokens } else { input_tokens };
+        Usage { input_tokens, output_tokens: self.written(), estimated: true, ..counted }
     }
 }

@@ -8,6 +8,7 @@ use crate::failover::{Delivered, deliver};
 use crate::files;
 use crate::keeper::{Keeper, Leash, Order};
 use crate::pump::Finish;
+use crate::purse::Purse;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{BackendError, LeaseError, Leasing, Measurement, Release};
@@ -64,7 +65,7 @@ async fn lease(worker: &Worker, at: TaskRef) -> Result<(Task, Lease), Left> {
 async fn attempt(worker: &Worker, task: &Task, lease: &Lease, mut leash: Leash) -> Result<Left, Barred> {
     let waited = worker.clock.now().since(task.submitted_at);
     let untouched = lease.fence == Fence(1) && waited < TOLD_OF_DELAY;
-    let mut draft = if untouched { Draft::blank(lease) } else { Draft::take_over(worker, lease).await? };
+    let mut draft = if untouched { Draft::blank(task, lease) } else { Draft::take_over(worker, task, lease).await? };
     if let Some(ending) = no_attempt(worker, task, lease, &draft).await? {
         return end(worker, task, draft, Vec::new(), ending).await;
     }
@@ -73,7 +74,8 @@ async fn attempt(worker: &Worker, task: &Task, lease: &Lease, mut leash: Leash) 
         Ok(input) => input,
         Err(pumped) => return conclude(worker, task, lease, draft, Delivered { pumped, deployment: None }).await,
     };
-    let delivered = deliver(worker, task, lease, &mut draft, &mut leash, input).await?;
+    let purse = Purse::open(worker, task, &input).await?;
+    let delivered = deliver(worker, task, lease, &mut draft, &mut leash, (input, purse)).await?;
     conclude(worker, task, lease, draft, delivered).await
 }
 

@@ -86,6 +86,7 @@ async fn one_task_of_a_late_tenant_waits_at_most_for_the_tasks_that_run() {
         )),
         tasks: engine.clone(),
         ledger: engine.clone(),
+        counter: Arc::new(tidewire_core::tokens::Counter::without_tokenizers()),
         dispatch,
         queue: queue.clone(),
         bus: Arc::new(memory::Bus::new()),

@@ -48,6 +48,7 @@ impl World {
             files: self.files(),
             tasks: self.engine.clone(),
             ledger: self.engine.clone(),
+            counter: Arc::new(tidewire_core::tokens::Counter::without_tokenizers()),
             dispatch: dispatch.clone(),
             queue: Arc::new(Queue::new(Bounds::default(), dispatch, self.clock.clone())),
             bus: self.bus.clone(),

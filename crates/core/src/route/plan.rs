@@ -1,6 +1,7 @@
 //! The routes and deployments of one configuration: fixed, checked, and exchanged as a whole.
 
 use super::{Deployment, Member, Route, Takes};
+use crate::money::Price;
 use crate::port::Timeouts;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -224,6 +225,19 @@ impl Plan {
     pub fn members<'a>(&'a self, route: &'a Route) -> impl Iterator<Item = (&'a Arc<Deployment>, u32)> {
         let member = |member: &Member| Some((self.deployment(&member.deployment)?, member.weight));
         route.members.iter().filter_map(member)
+    }
+
+    /// The highest of the prices that a request may come to which takes this route: what is reserved for it.
+    pub fn dearest(&self, route: &Arc<Route>) -> Price {
+        let mut dearest = Price::default();
+        for route in self.chain(route) {
+            for price in self.members(route).filter_map(|(deployment, _)| deployment.price) {
+                dearest.input = dearest.input.max(price.input);
+                dearest.cached_input = dearest.cached_input.max(price.cached_input);
+                dearest.output = dearest.output.max(price.output);
+            }
+        }
+        dearest
     }
 
     /// A route and those that it falls back to, each once, in the order in which they are tried.

@@ -171,6 +171,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("route.first_token_ms", "60000", "from a request to its first token; `timeouts.first_token_ms` unless set"),
     setting("route.between_tokens_ms", "30000", "between two tokens; `timeouts.between_tokens_ms` unless set"),
+    setting("route.requests_per_minute", "600", "tasks a minute of all who take it together"),
+    setting("route.input_tokens_per_minute", "1000000", "tokens that these read a minute"),
+    setting("route.output_tokens_per_minute", "200000", "tokens that these write a minute"),
+    setting("route.usd_per_day", "50.0", "dollars that these cost a day (UTC)"),
+    setting("route.usd_per_month", "1000.0", "dollars that these cost a month (UTC)"),
 ];
 
 /// A whole commented `tidewire.toml`.

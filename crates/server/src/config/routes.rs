@@ -4,7 +4,7 @@ use super::values::{MemberConfig, RouteConfig, StrategyKind};
 use super::{BackendKind, Config, DeploymentConfig};
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::Timeouts;
+use tidewire_core::port::{Limits, Timeouts};
 use tidewire_core::route::{
     Contradiction, DEFAULT_TRIES, DEFAULT_WAIT, Deployment, Member, PerMinute, Plan, Route, Strategy, Takes,
 };
@@ -60,7 +60,19 @@ fn route(config: &RouteConfig, deployments: &[Deployment]) -> Route {
         wait: config.wait_ms.map_or(DEFAULT_WAIT, Duration::from_millis),
         first_token: config.first_token_ms.map(Duration::from_millis),
         between_tokens: config.between_tokens_ms.map(Duration::from_millis),
+        limits: limits(config),
         ..Route::new(config.name.as_str())
+    }
+}
+
+/// What all who take the route may use together.
+fn limits(config: &RouteConfig) -> Limits {
+    Limits {
+        requests_per_minute: config.requests_per_minute,
+        input_tokens_per_minute: config.input_tokens_per_minute,
+        output_tokens_per_minute: config.output_tokens_per_minute,
+        cost_per_day: config.usd_per_day.map(Money::from_dollars),
+        cost_per_month: config.usd_per_month.map(Money::from_dollars),
     }
 }
 
@@ -106,6 +118,9 @@ pub(super) fn contradiction(config: &Config) -> Option<String> {
     for route in &config.route {
         if route.tries.is_some_and(|tries| !(1..=MAX_TRIES).contains(&tries)) {
             return Some(format!("`tries` of the route `{}` is 1 to {MAX_TRIES}", route.name));
+        }
+        if [route.usd_per_day, route.usd_per_month].into_iter().flatten().any(|usd| !usd.is_finite() || usd < 0.0) {
+            return Some(format!("a budget of the route `{}` is no number of dollars", route.name));
         }
     }
     let deployments = config.deployment.iter().map(|deployment| record(deployment, 1)).collect();

@@ -1,6 +1,7 @@
 //! Which backend answers for which model.
 
 use super::local::Local;
+use super::prices;
 use super::upstreams::Upstream;
 use crate::config::{BackendKind, Config, DeploymentConfig, plan, record, variable};
 use std::collections::HashMap;
@@ -126,7 +127,9 @@ impl Deployments {
         for deployment in &config.deployment {
             let name: Arc<str> = deployment.name.as_str().into();
             let made = self.configured(config, deployment, &mut restart)?;
-            records.push(record(deployment, made.slots));
+            let mut record = record(deployment, made.slots);
+            prices::complete(&mut record, deployment, self.clock.now());
+            records.push(record);
             let every = Duration::from_millis(deployment.health_ms.unwrap_or(0));
             if !every.is_zero() {
                 checked.push(Checked { deployment: name.clone(), backend: made.backend.clone(), every });

@@ -1,8 +1,10 @@
 //! What models cost and how much they read, where nothing else is configured: the table of genai-prices, which is
 //! compiled in. Nothing is fetched.
 
+use crate::config::{BackendKind, DeploymentConfig};
 use genai_prices::{Calculator, PriceRequest, Usage, UsageKey};
 use std::time::{Duration, UNIX_EPOCH};
+use tidewire_core::catalog::{Deployment, Takes};
 use tidewire_core::{Money, Price, Timestamp};
 
 /// Tokens that a price is asked for: few enough that no dearer tier for long prompts applies.
@@ -13,24 +15,45 @@ const ASKED_TO_PRICED: f64 = 1000.0;
 
 /// Who serves a model: what prices go by, beside its name.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Provider<'a> {
+struct Provider<'a> {
     /// Its name in the table, such as `openai`, `anthropic`, `google`, `azure`.
-    pub(crate) id: Option<&'a str>,
+    id: Option<&'a str>,
     /// Its base URL, where its name is not known.
-    pub(crate) url: Option<&'a str>,
+    url: Option<&'a str>,
 }
 
 /// What is known of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+struct Known {
     /// What its tokens cost.
-    pub(crate) price: Price,
+    price: Price,
     /// How many fit its context.
-    pub(crate) context_tokens: Option<u64>,
+    context_tokens: Option<u64>,
+}
+
+/// Fills in what the settings leave open of a deployment, as far as the table has it.
+pub(super) fn complete(record: &mut Deployment, config: &DeploymentConfig, at: Timestamp) {
+    let Takes::One { model, .. } = &record.takes else { return };
+    let Some(known) = provider(config).and_then(|provider| known(provider, model, at)) else { return };
+    record.price.get_or_insert(known.price);
+    let context_tokens = known.context_tokens.and_then(|tokens| tokens.try_into().ok());
+    record.context_tokens = record.context_tokens.or(context_tokens);
+}
+
+/// Who serves a deployment. What speaks OpenAI's protocol may be anybody: its address says who.
+fn provider(config: &DeploymentConfig) -> Option<Provider<'_>> {
+    let named = |id| Some(Provider { id: Some(id), url: None });
+    match config.backend {
+        BackendKind::Openai => config.url.as_deref().map(|url| Provider { id: None, url: Some(url) }),
+        BackendKind::Azure => named("azure"),
+        BackendKind::Anthropic => named("anthropic"),
+        BackendKind::Gemini => named("google"),
+        BackendKind::Local | BackendKind::Scripted => None,
+    }
 }
 
 /// What the table has of a provider's model, with the prices of that moment. The first call takes tens of milliseconds.
-pub(crate) fn known(provider: Provider<'_>, model: &str, at: Timestamp) -> Option<Known> {
+fn known(provider: Provider<'_>, model: &str, at: Timestamp) -> Option<Known> {
     let table = Calculator::bundled();
     let cost = |input: f64, cached: f64, output: f64| {
         let usage = Usage::from([
@@ -86,6 +109,28 @@ mod tests {
         let by_url = Provider { id: None, url: Some("https://api.openai.com/v1") };
         assert_eq!(known(by_url, "gpt-4o-mini", NOW), openai("gpt-4o-mini"));
         assert!(known(Provider { id: Some("anthropic"), url: None }, "claude-sonnet-4-5", NOW).is_some());
+    }
+
+    #[test]
+    fn what_is_set_stays_and_the_rest_is_filled_in() {
+        let config = |backend: &str| -> DeploymentConfig {
+            let url = "https://api.openai.com/v1";
+            toml::from_str(&format!("name = \"d\"\nbackend = \"{backend}\"\nurl = \"{url}\"\n")).unwrap()
+        };
+        let completed = |mut record: Deployment, backend: &str| {
+            complete(&mut record, &config(backend), NOW);
+            record
+        };
+        let open = completed(Deployment::by_name("gpt-4o-mini"), "openai");
+        assert_eq!((open.price, open.context_tokens), (Some(openai("gpt-4o-mini").unwrap().price), Some(128_000)));
+        let set = Deployment { price: Some(Price::default()), ..Deployment::by_name("gpt-4o-mini") };
+        assert_eq!(completed(set, "openai").price, Some(Price::default()));
+        assert_eq!(completed(Deployment::by_name("acme-7b"), "openai").price, None);
+        for (backend, model) in
+            [("anthropic", "claude-sonnet-4-5"), ("gemini", "gemini-2.5-flash"), ("azure", "gpt-4o")]
+        {
+            assert!(completed(Deployment::by_name(model), backend).price.is_some(), "{model} at {backend}");
+        }
     }
 
     #[test]

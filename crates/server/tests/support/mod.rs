@@ -174,8 +174,13 @@ pub async fn http(server: &Server, request: &str) -> (u16, String, String) {
 
 /// The same of a server that may be gone; the status is 0 where it ended the connection without an answer.
 pub async fn try_http(server: &Server, request: &str) -> std::io::Result<(u16, String, String)> {
+    exchange(server.address(), request).await
+}
+
+/// The same of whatever listens at an address.
+pub async fn exchange(address: &str, request: &str) -> std::io::Result<(u16, String, String)> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(server.address()).await?;
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server answers or is gone")?;
