@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 . scripts/serve-for-tests.sh
 
-parts="kills cuts crashes prefixes disk points seeds model load"
+parts="kills cuts crashes prefixes disk points seeds ledger model load"
 ran=""
 failed=""
 
@@ -71,6 +71,12 @@ part_seeds() {
   export TIDEWIRE_TEST_SEEDS="${SOAK_SEEDS:-1000}"
   say seeds "$TIDEWIRE_TEST_SEEDS seeds of the simulation"
   proof "$TIDEWIRE_TEST_SEEDS seeds of the simulation" tidewire-simulation seeds
+}
+
+part_ledger() {
+  export TIDEWIRE_TEST_LEDGER_CRASHES="${SOAK_LEDGER_CRASHES:-60}"
+  say ledger "$TIDEWIRE_TEST_LEDGER_CRASHES crashes under load, the account book adds up (about 3 minutes for 60)"
+  proof "$TIDEWIRE_TEST_LEDGER_CRASHES crashes, nothing secured is forgotten" tidewire-engines embedded_ledger whenever_it_crashes
 }
 
 part_model() {

@@ -238,18 +238,12 @@ impl Book {
         self.note_task(task);
     }
 
-    /// Whether there is room in all accounts. Takes nothing.
-    fn decide(&mut self, at: Timestamp, accounts: &[(Account, Limits)], asked: &Amounts) -> Result<(), ReserveError> {
+    /// Whether there is room in all accounts. Takes nothing, and leaves every account as it stands: what is written down
+    /// is always what is in memory.
+    fn decide(&self, at: Timestamp, accounts: &[(Account, Limits)], asked: &Amounts) -> Result<(), ReserveError> {
         let mut worst: Option<(&Account, Short)> = None;
         for (account, limits) in accounts {
-            let short = match self.accounts.get_mut(account) {
-                Some(standing) => {
-                    standing.advance(at, limits);
-                    standing.short(at, limits, asked)
-                }
-                None => fresh(at, limits).short(at, limits, asked),
-            };
-            if let Some(short) = short
+            if let Some(short) = self.at_moment(account, at, limits).short(at, limits, asked)
                 && worst.is_none_or(|(_, known)| Short::longer(Some(known), Some(short)) == Some(short))
             {
                 worst = Some((account, short));
@@ -262,17 +256,17 @@ impl Book {
     }
 
     /// What is left of the limits of these accounts.
-    fn left(&mut self, at: Timestamp, accounts: &[(Account, Limits)]) -> Left {
+    fn left(&self, at: Timestamp, accounts: &[(Account, Limits)]) -> Left {
         accounts.iter().fold(Left::default(), |left, (account, limits)| {
-            let here = match self.accounts.get_mut(account) {
-                Some(standing) => {
-                    standing.advance(at, limits);
-                    standing.left(at, limits)
-                }
-                None => fresh(at, limits).left(at, limits),
-            };
-            tightest(left, here)
+            tightest(left, self.at_moment(account, at, limits).left(at, limits))
         })
+    }
+
+    /// An account as it stands at this moment, to be looked at.
+    fn at_moment(&self, account: &Account, at: Timestamp, limits: &Limits) -> Standing {
+        let mut standing = self.accounts.get(account).cloned().unwrap_or_default();
+        standing.advance(at, limits);
+        standing
     }
 
     /// Takes amounts out of all accounts, and says what is left.
@@ -360,12 +354,6 @@ impl Book {
 /// flowed back by itself: a batch that waits in line for an hour reserves again what an hour ago was another minute's.
 fn is_recent(held: &Held, at: Timestamp) -> bool {
     at.since(held.at) < FLOWN_BACK
-}
-
-fn fresh(at: Timestamp, limits: &Limits) -> Standing {
-    let mut standing = Standing::default();
-    standing.advance(at, limits);
-    standing
 }
 
 fn full(what: &str, bound: usize) -> Unavailable {

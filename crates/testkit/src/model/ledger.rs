@@ -133,17 +133,24 @@ impl Accounts {
         }
     }
 
+    fn filled(mut self, at: Timestamp, key: bool) -> Self {
+        self.fill(at, key);
+        self
+    }
+
     fn remaining(&self, key: bool) -> Remaining {
         let money = DAY.saturating_sub(self.spent + self.outstanding().cost.0);
         (self.requests.left(), key.then(|| self.output.left()), money)
     }
 
+    /// A refusal changes nothing, not even the time.
     fn take(&mut self, at: Timestamp, amounts: Amounts, key: bool) -> Result<(), Remaining> {
-        self.fill(at, key);
-        let money = amounts.cost.0 == 0 || amounts.cost.0 <= self.remaining(key).2;
-        if !money || !self.requests.has(amounts.requests) || key && !self.output.has(amounts.output_tokens) {
-            return Err(self.remaining(key));
+        let then = self.clone().filled(at, key);
+        let money = amounts.cost.0 == 0 || amounts.cost.0 <= then.remaining(key).2;
+        if !money || !then.requests.has(amounts.requests) || key && !then.output.has(amounts.output_tokens) {
+            return Err(then.remaining(key));
         }
+        *self = then;
         self.requests.take(amounts.requests);
         if key {
             self.output.take(amounts.output_tokens);
@@ -160,8 +167,7 @@ impl Accounts {
         key: bool,
     ) -> Result<Remaining, Remaining> {
         if self.held.contains_key(&task) {
-            self.fill(at, key);
-            return Ok(self.remaining(key));
+            return Ok(self.clone().filled(at, key).remaining(key));
         }
         self.take(at, amounts, key)?;
         self.held.insert(task, Held { amounts, key });
