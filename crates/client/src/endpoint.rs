@@ -1,6 +1,6 @@
 //! Where a server is, read from what a user wrote.
 
-use http::Uri;
+use http::{HeaderValue, Uri};
 use std::str::FromStr;
 
 /// A server's base address: `http://host:8080`, with a path where a proxy put the server under one.
@@ -8,6 +8,7 @@ use std::str::FromStr;
 pub struct Endpoint {
     base: String,
     socket: Uri,
+    key: Option<HeaderValue>,
 }
 
 /// What was written is no server's address.
@@ -37,11 +38,27 @@ impl FromStr for Endpoint {
         if socket.host().is_none_or(str::is_empty) {
             return Err(bad());
         }
-        Ok(Self { base: format!("{web}://{rest}"), socket })
+        Ok(Self { base: format!("{web}://{rest}"), socket, key: None })
     }
 }
 
 impl Endpoint {
+    /// The same server, asked with a key. One that is no plain text is sent as none, and the server says so.
+    #[must_use]
+    pub fn with_key(mut self, key: Option<&str>) -> Self {
+        self.key = key.and_then(|key| HeaderValue::from_str(&format!("Bearer {}", key.trim())).ok());
+        if let Some(key) = &mut self.key {
+            // Shown nowhere.
+            key.set_sensitive(true);
+        }
+        self
+    }
+
+    /// What goes into `Authorization`.
+    pub(crate) fn key(&self) -> Option<&HeaderValue> {
+        self.key.as_ref()
+    }
+
     /// The address as `http://…` or `https://…`, without a slash at the end.
     pub fn url(&self) -> &str {
         &self.base

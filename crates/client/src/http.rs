@@ -1,11 +1,13 @@
 //! The HTTP face: one request, one answer.
 
+mod admin;
 mod files;
 
 pub use files::NewFile;
 
 use crate::endpoint::Endpoint;
 use bytes::Bytes;
+use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use std::error::Error as _;
@@ -132,7 +134,9 @@ impl Http {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = endpoint.url().to_owned();
         // No proxy, as the WebSocket has none: both must reach the same server.
-        let client = reqwest::Client::builder().connect_timeout(CONNECT_LIMIT).tcp_nodelay(true).no_proxy().build();
+        let headers = endpoint.key().map(|key| (AUTHORIZATION, key.clone())).into_iter().collect();
+        let builder = reqwest::Client::builder().default_headers(headers);
+        let client = builder.connect_timeout(CONNECT_LIMIT).tcp_nodelay(true).no_proxy().build();
         match client {
             Ok(client) => Ok(Self { client, base }),
             Err(source) => Err(HttpError::Broken { url: base, source }),

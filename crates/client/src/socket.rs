@@ -89,7 +89,10 @@ async fn handshake(endpoint: &Endpoint) -> Result<WebSocketStream<MaybeTlsStream
     // Never flush before a frame is queued: see `queue`.
     let config = Config::default().flush_threshold(usize::MAX);
     let limits = Limits::default().max_payload_len(Some(MAX_FRAME_BYTES));
-    let builder = ClientBuilder::from_uri(endpoint.socket().clone()).config(config).limits(limits);
+    let mut builder = ClientBuilder::from_uri(endpoint.socket().clone()).config(config).limits(limits);
+    if let Some(key) = endpoint.key() {
+        builder = builder.add_header(http::header::AUTHORIZATION, key.clone()).map_err(io::Error::other)?;
+    }
     Ok(builder.connect_on(stream).await?.0)
 }
 

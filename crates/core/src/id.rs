@@ -15,7 +15,9 @@ mod base32;
 pub struct TenantId(pub u32);
 
 impl TenantId {
-    /// The one tenant there is until keys exist.
+    /// The server itself: what it keeps of tenants and keys. Nobody asks in its name.
+    pub const SYSTEM: Self = Self(0);
+    /// The one tenant there always is.
     pub const DEFAULT: Self = Self(1);
 }
 

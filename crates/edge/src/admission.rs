@@ -165,7 +165,7 @@ fn target(edge: &Edge, caller: &Caller, name: Option<&str>, needs: &[String]) ->
     }
     let target = match edge.catalog.resolve(name, needs) {
         // What there is for others is not told to one who may not use it.
-        Err(_) if caller.models.is_some() => return Err(not_allowed(edge, caller, name.unwrap_or_default())),
+        Err(_) if caller.routes.is_some() => return Err(not_allowed(edge, caller, name.unwrap_or_default())),
         resolved => resolved.map_err(|unresolved| no_model(name, &unresolved))?,
     };
     allowed(edge, caller, &target.name)?;

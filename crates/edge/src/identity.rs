@@ -1,42 +1,300 @@
 //! Who is asking: every request gets a [`Caller`] before a face sees it, and every face asks in its name.
+//!
+//! ```text
+//!  headers ──▶ credential ──▶ key: table in memory  ┐
+//!                             token: signature       ├──▶ Caller ──▶ extensions ──▶ face
+//!                             session, ticket        ┘
+//!  records in the directory ──▶ table, made anew when they change; what has ended with them is told to open sockets
+//! ```
 
+mod audit;
 mod caller;
+mod credential;
+mod jwt;
 mod lifetime;
+mod manage;
+mod once;
+mod record;
 mod scope;
+mod secret;
+mod table;
 
+pub(crate) use audit::{Audit, Note, Peer};
 pub(crate) use caller::End;
 pub use caller::{Caller, Grant};
+pub(crate) use credential::COOKIE;
+pub use jwt::{Algorithm, Claims, Fetch, FetchError, Source, Tokens};
 pub use lifetime::{Lifetime, Over};
+pub(crate) use once::{SESSION_LIFE, TICKET_LIFE};
 pub use scope::{Role, Scope, Scopes};
 
 use crate::refusal::Refusal;
-use http::HeaderMap;
-use tidewire_core::{TenantId, Timestamp};
+use credential::Credential;
+use http::Request;
+use once::Standing;
+use record::Store;
+use secret::Hash;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use table::Table;
+use tidewire_core::port::{Clock, Directory, Unavailable};
+use tidewire_core::{KeyId, TenantId};
+use tidewire_proto::Code;
+use tokio_util::sync::CancellationToken;
+
+/// The name of the tenant that always is.
+pub(crate) const DEFAULT_TENANT: &str = "default";
+
+/// How often it is looked whether another process has changed a key: half of the 5 s in which a revocation works.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// What an operator sets.
+#[derive(Default)]
+pub struct Settings {
+    /// A key is needed even where there is none yet.
+    pub required: bool,
+    /// A key with the role `admin` that is in no record: the first one of a new server.
+    pub admin_key: Option<String>,
+    /// Tokens that somebody else signs.
+    pub tokens: Option<Tokens>,
+}
 
 /// What is known of tenants and keys.
 pub struct Identity {
     open: Caller,
+    required: bool,
+    admin: Option<(Hash, Caller)>,
+    tokens: Option<jwt::Verifier>,
+    store: Option<Store>,
+    clock: Option<Arc<dyn Clock>>,
+    table: RwLock<Arc<Table>>,
+    /// One at a time makes the table anew, so that an older one never replaces a newer one.
+    loading: tokio::sync::Mutex<()>,
+    tickets: Standing,
+    sessions: Standing,
 }
 
 impl Identity {
     /// Without any key: whoever reaches the server may do everything, as the one tenant there is.
     pub fn development() -> Self {
-        Self { open: Caller::development() }
+        Self::with(Settings::default(), None, None)
+    }
+
+    /// Tenants and keys of this directory.
+    pub async fn load(
+        settings: Settings,
+        directory: Arc<dyn Directory>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Unavailable> {
+        let identity = Self::with(settings, Some(Store::new(directory)), Some(clock));
+        identity.reload().await?;
+        Ok(identity)
+    }
+
+    fn with(settings: Settings, store: Option<Store>, clock: Option<Arc<dyn Clock>>) -> Self {
+        let admin = settings.admin_key.as_deref().map(|key| (Hash::of(key), Caller::first_admin()));
+        let table = Table::new(
+            0,
+            vec![(DEFAULT_TENANT.to_owned(), record::Tenant::default_one())],
+            Vec::new(),
+            &Table::default(),
+        );
+        Self {
+            open: Caller::development(),
+            required: settings.required,
+            admin,
+            tokens: settings.tokens.map(jwt::Verifier::new),
+            store,
+            clock,
+            table: RwLock::new(Arc::new(table)),
+            loading: tokio::sync::Mutex::default(),
+            tickets: Standing::new("tk_", TICKET_LIFE),
+            sessions: Standing::new("ts_", SESSION_LIFE),
+        }
+    }
+
+    fn table(&self) -> Arc<Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether anybody can be told from anybody else: there is a key, or a way to get one.
+    pub fn knows_anyone(&self) -> bool {
+        self.admin.is_some() || self.tokens.is_some() || self.table().has_keys()
+    }
+
+    /// Whether a request without a key is served.
+    fn is_open(&self, table: &Table) -> bool {
+        !self.required && self.admin.is_none() && self.tokens.is_none() && !table.has_keys()
+    }
+
+    /// Whether a request without a key is refused.
+    pub(crate) fn needs_key(&self) -> bool {
+        !self.is_open(&self.table())
     }
 
     /// Every tenant there is.
     pub fn tenants(&self) -> Vec<TenantId> {
-        vec![TenantId::DEFAULT]
+        self.table().tenants().map(|tenant| tenant.record.id).collect()
+    }
+
+    /// A tenant's name.
+    pub fn tenant_name(&self, id: TenantId) -> String {
+        self.table().tenant(id).map_or_else(|| id.0.to_string(), |tenant| tenant.name.to_string())
+    }
+
+    /// A tenant by its name.
+    pub fn tenant_named(&self, name: &str) -> Option<TenantId> {
+        self.table().tenant_named(name).map(|tenant| tenant.record.id)
+    }
+
+    /// Makes the table anew, if the records have changed.
+    async fn reload(&self) -> Result<(), Unavailable> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let _one_at_a_time = self.loading.lock().await;
+        // Before the records: one that is written meanwhile is found again.
+        let version = store.version().await?;
+        let before = self.table();
+        if version == before.version {
+            return Ok(());
+        }
+        let (tenants, keys) = (store.tenants().await?, store.keys().await?);
+        let table = Table::new(version, tenants, keys, &before);
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        if let Some(tokens) = &self.tokens {
+            tokens.forget();
+        }
+        Ok(())
+    }
+
+    /// Finds out what other processes have changed, until `end`; and gets what tokens are checked with.
+    pub async fn keep(self: Arc<Self>, end: CancellationToken) {
+        let Some(clock) = self.clock.clone() else { return };
+        let work = async {
+            loop {
+                if let Some(tokens) = &self.tokens {
+                    tokens.refresh(&*clock).await;
+                }
+                if let Err(error) = self.reload().await {
+                    // What was known stays: no key is forgotten, and none comes back.
+                    tracing::error!(%error, "keys can't be read; those known go on");
+                }
+                clock.sleep(SWEEP).await;
+            }
+        };
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = work => {}
+        }
     }
 
     /// The caller of an open connection as it is now: its limits may be other ones than when it came.
     pub(crate) fn renewed(&self, caller: &Caller) -> Caller {
-        caller.clone()
+        let table = self.table();
+        if caller.version == table.version || caller.version == 0 {
+            return caller.clone();
+        }
+        let Some(key) = caller.payer.key else {
+            let Some(tenant) = table.tenant(caller.tenant) else { return caller.clone() };
+            let accounts = table::accounts(tenant, None, caller.payer.user.as_ref());
+            return Grant { accounts, version: table.version, ..Grant::clone(caller) }.into();
+        };
+        // One that is gone is no more: its lifetime has ended.
+        let Some(now) = table.known(key) else { return caller.clone() };
+        let mut now = now.clone();
+        if now.tenant != caller.tenant {
+            let Some(tenant) = table.tenant(caller.tenant) else { return caller.clone() };
+            now = now.in_tenant(tenant);
+        }
+        if let Some(user) = caller.payer.user.as_deref() {
+            now = now.acting_for(user).unwrap_or(now);
+        }
+        now.until(caller.expires)
     }
 
-    /// Who sent a request with these headers.
-    pub(crate) fn authenticate(&self, _headers: &HeaderMap, now: Timestamp) -> Result<Caller, Refusal> {
-        self.open.check(now)?;
-        Ok(self.open.clone())
+    /// Who sent a request, and how that was shown.
+    pub(crate) fn authenticate<B>(&self, request: &Request<B>) -> Result<Caller, Refusal> {
+        let table = self.table();
+        if self.is_open(&table) {
+            return self.open.choosing(request.headers(), &table);
+        }
+        let now = self.clock.as_ref().map(|clock| clock.now()).unwrap_or_default();
+        let caller = match Credential::find(request)? {
+            None => return Err(Refusal::unauthorized(credential::MISSING)),
+            Some(Credential::Shown(secret)) => self.known(&table, secret, now)?,
+            Some(Credential::Session(secret)) => {
+                let held = self.sessions.look(secret, now);
+                let gone = || Refusal::unauthorized("the session has ended; sign in again");
+                self.renewed(&held.ok_or_else(gone)?)
+            }
+            Some(Credential::Ticket(ticket)) => {
+                let held = self.tickets.take(ticket, now);
+                let gone =
+                    || Refusal::unauthorized("the ticket is unknown, was used, or is over 30 s old; get another one");
+                self.renewed(&held.ok_or_else(gone)?)
+            }
+        };
+        caller.check(now)?;
+        caller.choosing(request.headers(), &table)
+    }
+
+    /// Whose key or token this is.
+    fn known(&self, table: &Table, secret: &str, now: tidewire_core::Timestamp) -> Result<Caller, Refusal> {
+        let unknown = || Refusal::unauthorized("the key is not known here");
+        if let Some(id) = secret::key_id(secret)
+            && let Some(caller) = table.caller(id, &Hash::of(secret))
+        {
+            return Ok(caller.clone());
+        }
+        if let Some((hash, caller)) = &self.admin
+            && hash.is(&Hash::of(secret))
+        {
+            return Ok(caller.clone());
+        }
+        match &self.tokens {
+            Some(tokens) if secret.contains('.') => tokens.caller(secret, table, now),
+            _ => Err(unknown()),
+        }
+    }
+
+    /// A ticket for this caller, to be used once.
+    pub(crate) fn ticket(&self, caller: &Caller) -> Result<String, Refusal> {
+        let Some(clock) = &self.clock else { return Err(no_store()) };
+        self.tickets.issue(caller.clone(), &**clock)
+    }
+
+    /// A session for whoever shows this key.
+    pub(crate) fn sign_in(&self, secret: &str) -> Result<(Caller, String), Refusal> {
+        let Some(clock) = &self.clock else { return Err(no_store()) };
+        let now = clock.now();
+        let caller = self.known(&self.table(), secret, now)?;
+        caller.check(now)?;
+        let caller = caller.until(Some(now.plus(SESSION_LIFE)));
+        let session = self.sessions.issue(caller.clone(), &**clock)?;
+        Ok((caller, session))
+    }
+
+    /// Ends a session.
+    pub(crate) fn sign_out<B>(&self, request: &Request<B>) {
+        let now = self.clock.as_ref().map(|clock| clock.now()).unwrap_or_default();
+        if let Ok(Some(Credential::Session(secret))) = Credential::find(request) {
+            self.sessions.take(secret, now);
+        }
+    }
+}
+
+fn no_store() -> Refusal {
+    Refusal::new(Code::Unavailable, "this server keeps no keys")
+}
+
+impl Caller {
+    /// The one whose key is set by a variable or a file.
+    fn first_admin() -> Self {
+        Grant {
+            payer: tidewire_core::Payer { key: Some(KeyId(0)), user: None },
+            role: Some(Role::Admin),
+            name: "the admin key of the configuration".into(),
+            ..Grant::clone(&Self::development())
+        }
+        .into()
     }
 }

@@ -1,11 +1,14 @@
 //! Accepts connections, bounded in number, in header size and in patience.
 
 use crate::Edge;
+use crate::identity::Peer;
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::Measurement;
@@ -33,6 +36,11 @@ pub trait Listener: Send + 'static {
 
     /// The next one. Dropping the future loses none.
     fn accept(&mut self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+
+    /// Where a connection comes from, where the network tells.
+    fn peer(_: &Self::Io) -> Option<SocketAddr> {
+        None
+    }
 }
 
 impl Listener for TcpListener {
@@ -45,6 +53,10 @@ impl Listener for TcpListener {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
         Ok(stream)
+    }
+
+    fn peer(stream: &TcpStream) -> Option<SocketAddr> {
+        stream.peer_addr().ok()
     }
 }
 
@@ -62,7 +74,8 @@ pub async fn listen<L: Listener>(mut listener: L, router: Router, edge: Arc<Edge
         };
         match accepted {
             Some((place, Ok(stream))) => {
-                let serving = serve(stream, router.clone(), edge.closing.clone());
+                let peer = L::peer(&stream).map(Peer);
+                let serving = serve(stream, peer, router.clone(), edge.closing.clone());
                 let meter = edge.meter.clone();
                 edge.tracker.spawn(async move {
                     meter.record(Measurement::Connected);
@@ -82,10 +95,17 @@ pub async fn listen<L: Listener>(mut listener: L, router: Router, edge: Arc<Edge
 
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Option<Peer>,
     router: Router,
     closing: CancellationToken,
 ) {
     let service = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        service.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

@@ -1,5 +1,6 @@
 //! The faces: thin skins over submit, follow and stop.
 
+mod admin;
 mod batches;
 mod body;
 mod dead_letters;
@@ -21,17 +22,21 @@ pub use endpoint::{Endpoint, Needs};
 use crate::Edge;
 use crate::identity::Scope;
 use crate::refusal::Refusal;
-use axum::Router;
 use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post};
+use axum::{Extension, Router};
 use http::Method;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tidewire_proto::Code;
+use tidewire_proto::admin::EndpointList;
 
 /// All faces as one router, with `operations` behind the same guards.
 pub fn router(edge: Arc<Edge>, operations: Vec<Endpoint>) -> Router {
+    let list = Arc::new(OnceLock::new());
+    let endpoints: Vec<Endpoint> = faces(&edge, &list).into_iter().chain(operations).collect();
+    list.get_or_init(|| EndpointList { endpoints: endpoints.iter().map(Endpoint::view).collect() });
     let mut router = Router::new();
-    for endpoint in faces(&edge).into_iter().chain(operations) {
+    for endpoint in endpoints {
         router = endpoint.guarded(router, &edge);
     }
     router
@@ -42,13 +47,16 @@ pub fn router(edge: Arc<Edge>, operations: Vec<Endpoint>) -> Router {
 
 /// Every face's endpoints, each with what a caller needs for it. A new one belongs here, and in the table of
 /// `server/tests/tenants.rs`, which asks each for what is another tenant's.
-fn faces(edge: &Arc<Edge>) -> Vec<Endpoint> {
+#[allow(clippy::too_many_lines)] // A list.
+fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> {
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     const DELETE: Method = Method::DELETE;
     const READ: Needs = Needs::Scope(Scope::TasksRead);
     const WRITE: Needs = Needs::Scope(Scope::TasksWrite);
     const STOP: Needs = Needs::Scope(Scope::TasksStop);
+    const ADMIN_READ: Needs = Needs::Scope(Scope::AdminRead);
+    const ADMIN_WRITE: Needs = Needs::Scope(Scope::AdminWrite);
     const FILES: Needs = Needs::Scope(Scope::Files);
     let native = |method, path, needs, handler: MethodRouter<Arc<Edge>>| {
         Endpoint::new(method, path, needs, handler.with_state(edge.clone()))
@@ -100,6 +108,21 @@ fn faces(edge: &Arc<Edge>) -> Vec<Endpoint> {
         openai(DELETE, "/v1/files/{id}", FILES, delete(files::remove)),
         openai(GET, "/v1/files/{id}/content", FILES, get(files::content)),
         openai(GET, "/v1/files/{id}/text", FILES, get(files::text)),
+        native(POST, "/v1/tickets", Needs::Caller, post(admin::ticket)),
+        native(POST, "/v1/session", Needs::Nothing, post(admin::sign_in)),
+        native(GET, "/v1/session", Needs::Caller, get(admin::session)),
+        native(DELETE, "/v1/session", Needs::Nothing, delete(admin::sign_out)),
+        native(GET, "/v1/admin/tenants", ADMIN_READ, get(admin::tenants)),
+        native(POST, "/v1/admin/tenants", ADMIN_WRITE, post(admin::create_tenant)),
+        native(GET, "/v1/admin/tenants/{name}", ADMIN_READ, get(admin::tenant)),
+        native(POST, "/v1/admin/tenants/{name}", ADMIN_WRITE, post(admin::change_tenant)),
+        native(GET, "/v1/admin/keys", ADMIN_READ, get(admin::keys)),
+        native(POST, "/v1/admin/keys", ADMIN_WRITE, post(admin::create_key)),
+        native(GET, "/v1/admin/keys/{id}", ADMIN_READ, get(admin::key)),
+        native(POST, "/v1/admin/keys/{id}", ADMIN_WRITE, post(admin::change_key)),
+        native(POST, "/v1/admin/keys/{id}/revoke", ADMIN_WRITE, post(admin::revoke_key)),
+        native(GET, "/v1/admin/audit", ADMIN_READ, get(admin::audit)),
+        native(GET, "/v1/admin/endpoints", ADMIN_READ, get(admin::endpoints).layer(Extension(list.clone()))),
     ]
 }
 

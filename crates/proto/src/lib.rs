@@ -1,6 +1,7 @@
 //! The wire as types, shared by the server's edge, the client and the bench. PROTOCOL.md says what they mean;
 //! the core never sees them.
 
+pub mod admin;
 pub mod batch;
 pub mod close;
 pub mod error;

@@ -10,6 +10,7 @@ mod doctor;
 #[cfg(feature = "documents")]
 mod extract_text;
 mod file;
+mod keys;
 mod progress;
 mod remote;
 mod routes;
@@ -60,6 +61,12 @@ enum Command {
     Usage(usage::UsageArgs),
     /// Show the public models, and how the deployments behind them are
     Routes(routes::RoutesArgs),
+    /// Make, list and revoke keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Make tenants, and set what they may use
+    #[command(subcommand)]
+    Tenants(keys::TenantsCommand),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -82,7 +89,7 @@ enum Command {
 
 #[derive(Args)]
 struct ServeArgs {
-    /// Address and port; only loopback addresses until keys exist. Port 0 takes a free one
+    /// Address and port; one that is not loopback needs a key (see `tidewire keys`). Port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// Directory of logs, tasks and settlements
@@ -119,6 +126,8 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Dead(command) => block_on(dead::run(command)),
         Command::File(command) => block_on(file::run(command)),
         Command::Routes(args) => block_on(routes::run(args)),
+        Command::Keys(command) => block_on(keys::run(command)),
+        Command::Tenants(command) => block_on(keys::run_tenants(command)),
         Command::Config(command) => config_command(command),
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Backup(args) => block_on(backup::run(args)),

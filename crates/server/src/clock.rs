@@ -32,6 +32,7 @@ impl Clock for SystemClock {
     }
 
     fn random(&self) -> u64 {
+        // Of the thread's ChaCha generator, seeded by the system: good for keys (rand's `CryptoRng`).
         rand::random()
     }
 }

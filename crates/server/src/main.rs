@@ -5,6 +5,7 @@ mod cli;
 mod clock;
 mod config;
 mod documents;
+mod fetch;
 mod operations;
 mod reload;
 mod serve;

@@ -6,7 +6,7 @@ use crate::documents;
 use crate::operations::{self, Operations};
 use crate::reload::{Reloader, Source};
 use crate::telemetry::{LogFilter, Metrics};
-use crate::wiring::{Deployments, Engines, listed_models, upstreams_for};
+use crate::wiring::{self, Deployments, Engines, listed_models, upstreams_for};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -47,9 +47,16 @@ pub(crate) async fn serve(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let metrics = Arc::new(Metrics::new());
     let engines = Engines::open(&config, clock.clone(), &metrics)?;
+    let settings = wiring::identity::settings(&config)?;
+    let identity = Arc::new(Identity::load(settings, engines.directory(), clock.clone()).await?);
+    if !config.listen.ip().is_loopback() && !identity.knows_anyone() {
+        engines.shutdown().await;
+        return Err(wiring::identity::nobody(&config).into());
+    }
     let deployments = Arc::new(Deployments::make(&config, &upstreams, &clock)?);
     let catalog = deployments.catalog.clone();
-    let server = Server::start(&config, listener, engines, deployments, clock, &metrics, (source, log_filter));
+    let server =
+        Server::start(&config, listener, engines, (deployments, identity), clock, &metrics, (source, log_filter));
     announce(&config, address, &catalog);
     signals.reloading(&server.reloader).await;
     tracing::info!("shutting down; a second signal ends at once");
@@ -79,7 +86,7 @@ impl Server {
         config: &Config,
         listener: TcpListener,
         engines: Engines,
-        deployments: Arc<Deployments>,
+        (deployments, identity): (Arc<Deployments>, Arc<Identity>),
         clock: Arc<dyn Clock>,
         metrics: &Arc<Metrics>,
         (source, log_filter): (Source, LogFilter),
@@ -93,7 +100,6 @@ impl Server {
         tracker.spawn(listing);
         let files = Arc::new(files_of(config, &engines, &clock));
         let readers = config.limits.file_readers;
-        let identity = Arc::new(Identity::development());
         tracker.spawn(documents::read(files.clone(), identity.clone(), readers, clock.clone(), draining.clone()));
         let counter = Arc::new(counter(&catalog, &tracker));
         let worker = Worker {
@@ -138,6 +144,7 @@ impl Server {
             draining: draining.clone(),
             closing: closing.clone(),
         });
+        tracker.spawn(edge.identity.clone().keep(closing.clone()));
         tracker.spawn(tidewire_edge::sweep_streams(edge.clone()));
         let reloader = Arc::new(Reloader {
             source,

@@ -2,6 +2,7 @@
 
 mod deployments;
 mod engines;
+pub(crate) mod identity;
 mod local;
 mod prices;
 pub(crate) mod store;

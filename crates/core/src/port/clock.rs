@@ -16,7 +16,7 @@ pub trait Clock: Send + Sync {
     /// Waits.
     fn sleep(&self, wait: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// Random bits.
+    /// Random bits. The real clock's can't be guessed by anyone: keys and tickets are made of them.
     fn random(&self) -> u64;
 
     /// A fresh task id.

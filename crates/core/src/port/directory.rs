@@ -58,6 +58,12 @@ pub enum Shelf {
     Batches = 3,
     /// Which streams continue which other ones.
     Forks = 4,
+    /// Tenants, by name and by number. They and what follows belong to [`TenantId::SYSTEM`].
+    Tenants = 5,
+    /// Keys, by their public names.
+    Keys = 6,
+    /// What the server keeps of identity beside: when it changed, where the audit log is.
+    Identity = 7,
 }
 
 /// A record's name.

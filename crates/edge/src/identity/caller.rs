@@ -1,7 +1,7 @@
 //! A caller: what is known of whoever sent a request.
 
 use super::lifetime::{Lifetime, Over};
-use super::scope::{Scope, Scopes};
+use super::scope::{Role, Scope, Scopes};
 use crate::refusal::Refusal;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
@@ -34,14 +34,18 @@ pub struct Grant {
     pub user_limits: Option<Limits>,
     /// What it may do.
     pub scopes: Scopes,
+    /// Which operator it is; what operators do is written down.
+    pub role: Option<Role>,
     /// The public model names that it may use; all where there is none.
-    pub models: Option<Arc<[Arc<str>]>>,
+    pub routes: Option<Arc<[Arc<str>]>>,
     /// When its right ends by itself.
     pub expires: Option<Timestamp>,
     /// When its right ends otherwise.
     pub lifetime: Lifetime,
     /// What the audit log calls it.
     pub name: Arc<str>,
+    /// Of the tenants and keys that it was made from.
+    pub version: u64,
 }
 
 impl Deref for Caller {
@@ -67,10 +71,12 @@ impl Caller {
             accounts: Arc::new([]),
             user_limits: None,
             scopes: Scopes::ALL,
-            models: None,
+            role: None,
+            routes: None,
             expires: None,
             lifetime: Lifetime::default(),
             name: "anyone".into(),
+            version: 0,
         }
         .into()
     }
@@ -86,7 +92,7 @@ impl Caller {
 
     /// Whether it may use a model by this public name.
     pub(crate) fn may_use(&self, model: &str) -> bool {
-        self.models.as_ref().is_none_or(|models| models.iter().any(|allowed| **allowed == *model))
+        self.routes.as_ref().is_none_or(|routes| routes.iter().any(|allowed| **allowed == *model))
     }
 
     /// The same caller, asking for a user of its tenant.

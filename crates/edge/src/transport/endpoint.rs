@@ -3,15 +3,16 @@
 
 use super::openai::Fault;
 use crate::Edge;
-use crate::identity::Scope;
+use crate::identity::{Audit, Caller, Note, Peer, Scope};
 use crate::refusal::Refusal;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
-use http::Method;
+use http::{Extensions, Method, StatusCode};
 use std::sync::Arc;
+use tidewire_proto::admin::{AuditEntry, EndpointView};
 
 /// What a caller needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,15 @@ impl Endpoint {
         Self { speaks: Speaks::OpenAi, ..Self::new(method, path, needs, handler) }
     }
 
+    /// As the list of endpoints shows it.
+    pub(super) fn view(&self) -> EndpointView {
+        EndpointView {
+            method: self.method.to_string(),
+            path: self.path.to_owned(),
+            needs: self.needs.name().to_owned(),
+        }
+    }
+
     /// Adds it to a router, behind its guard.
     pub(super) fn guarded(self, router: Router, edge: &Arc<Edge>) -> Router {
         let Self { path, needs, speaks, handler, .. } = self;
@@ -81,24 +91,68 @@ struct Door {
     speaks: Speaks,
 }
 
-/// Finds out who is asking, and lets those through who may.
+/// Finds out who is asking, lets those through who may, and writes down what operators do.
 async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    if door.needs != Needs::Nothing
-        && let Err(refusal) = introduce(&door, &mut request)
-    {
-        return match door.speaks {
-            Speaks::Native => refusal.into_response(),
-            Speaks::OpenAi => Fault::from(refusal).into_response(),
-        };
+    if door.needs == Needs::Nothing {
+        return next.run(request).await;
     }
-    next.run(request).await
+    let caller = match introduce(&door, &mut request) {
+        Ok(caller) => caller,
+        Err(refusal) => {
+            return match door.speaks {
+                Speaks::Native => refusal.into_response(),
+                Speaks::OpenAi => Fault::from(refusal).into_response(),
+            };
+        }
+    };
+    if !caller.is_operator() || !door.is_written_down(request.method()) {
+        return next.run(request).await;
+    }
+    let action = format!("{} {}", request.method(), request.uri().path());
+    let from = from(request.extensions());
+    let response = next.run(request).await;
+    let detail = response.extensions().get::<Note>().map(|note| note.0.clone());
+    let entry = AuditEntry { detail, ..entry(&action, from, response.status()) };
+    Audit(&door.edge).write(&caller, entry).await;
+    response
 }
 
-fn introduce(door: &Door, request: &mut Request) -> Result<(), Refusal> {
-    let caller = door.edge.identity.authenticate(request.headers(), door.edge.clock.now())?;
+impl Door {
+    /// What only operators may, or often do for others: all of it that is more than a look.
+    fn is_written_down(&self, method: &Method) -> bool {
+        let by_operators = matches!(
+            self.needs,
+            Needs::Scope(Scope::AdminRead | Scope::AdminOperate | Scope::AdminWrite | Scope::TasksStop)
+        );
+        by_operators && !matches!(*method, Method::GET | Method::HEAD)
+    }
+}
+
+/// Where a request comes from, as far as the connection tells.
+pub(super) fn from(extensions: &Extensions) -> Option<String> {
+    extensions.get::<Peer>().map(|peer| peer.0.to_string())
+}
+
+/// A line of the audit log, as far as the request tells it.
+pub(super) fn entry(action: &str, from: Option<String>, status: StatusCode) -> AuditEntry {
+    AuditEntry {
+        offset: 0,
+        at: 0,
+        who: String::new(),
+        key: None,
+        from,
+        tenant: None,
+        action: action.to_owned(),
+        detail: None,
+        status: status.as_u16(),
+    }
+}
+
+fn introduce(door: &Door, request: &mut Request) -> Result<Caller, Refusal> {
+    let caller = door.edge.identity.authenticate(request)?;
     if let Needs::Scope(scope) = door.needs {
         caller.require(scope)?;
     }
-    request.extensions_mut().insert(caller);
-    Ok(())
+    request.extensions_mut().insert(caller.clone());
+    Ok(caller)
 }

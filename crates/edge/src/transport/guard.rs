@@ -1,4 +1,4 @@
-//! Keeps other sites' pages out. Until keys exist whoever reaches the server may use it, so a page that a
+//! Keeps other sites' pages out. Where there is no key whoever reaches the server may use it, so a page that a
 //! person happens to visit must not: neither directly (`Origin`) nor by rebinding its name to loopback (`Host`).
 
 use crate::refusal::Refusal;
@@ -22,7 +22,8 @@ const EXPOSED: &str = "tidewire-task, tidewire-epoch, tidewire-state, tidewire-s
 
 /// Lets a request through, or refuses it; answers preflights.
 pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
-    let origin = match admitted(&edge.access, request.headers(), request.uri().host()) {
+    let any_host = || edge.identity.needs_key();
+    let origin = match admitted(&edge.access, request.headers(), request.uri().host(), any_host) {
         Ok(origin) => origin,
         Err(refusal) => return refusal.into_response(),
     };
@@ -54,9 +55,15 @@ fn preflight_answer(asked: &HeaderMap) -> Response {
 }
 
 /// The foreign origin that the answer must name, if there is one and it is allowed.
-fn admitted(access: &Access, headers: &HeaderMap, uri_host: Option<&str>) -> Result<Option<HeaderValue>, Refusal> {
+/// Under which name the server is addressed matters only while no key is needed: a page that rebinds its name has none.
+fn admitted(
+    access: &Access,
+    headers: &HeaderMap,
+    uri_host: Option<&str>,
+    any_host: impl FnOnce() -> bool,
+) -> Result<Option<HeaderValue>, Refusal> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri_host).unwrap_or_default();
-    if !is_known_host(access, host) {
+    if !is_known_host(access, host) && !any_host() {
         return Err(Refusal::new(
             Code::OriginNotAllowed,
             format!("the server does not answer to the name `{host}`; the operator can add it to `access.hosts`"),
@@ -104,7 +111,7 @@ mod tests {
     fn only_own_and_allowed_pages_may_ask() {
         let access =
             Access { allowed_origins: vec!["https://app.example".into()], allowed_hosts: vec!["tide.example".into()] };
-        let ask = |host, origin| admitted(&access, &headers(host, origin), None);
+        let ask = |host, origin| admitted(&access, &headers(host, origin), None, || false);
         assert_eq!(ask("127.0.0.1:8080", None).unwrap(), None);
         assert_eq!(ask("[::1]:8080", None).unwrap(), None);
         assert_eq!(ask("localhost:8080", Some("http://localhost:8080")).unwrap(), None);

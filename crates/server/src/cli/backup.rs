@@ -77,7 +77,7 @@ async fn make(remote: &Remote, file: &Path) -> Outcome {
 }
 
 async fn write(remote: &Remote, partial: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let mut backup = Http::new(&remote.url)?.backup().await?;
+    let mut backup = Http::new(&remote.endpoint())?.backup().await?;
     let mut file = File::create(partial).map_err(|error| format!("{}: {error}", partial.display()))?;
     let bar = bar(Of::Stream, "writing");
     while let Some(piece) = backup.next().await? {

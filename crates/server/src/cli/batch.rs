@@ -100,12 +100,12 @@ pub(crate) async fn run(command: BatchCommand) -> Outcome {
     match command {
         BatchCommand::Submit(args) => submit(args).await,
         BatchCommand::Get(args) => {
-            let batch = Http::new(&args.remote.url)?.batch(&args.id).await?;
+            let batch = Http::new(&args.remote.endpoint())?.batch(&args.id).await?;
             print(args.json, &batch, || told(&batch))
         }
-        BatchCommand::Wait(args) => wait(&Http::new(&args.remote.url)?, &args.id, args.json).await,
+        BatchCommand::Wait(args) => wait(&Http::new(&args.remote.endpoint())?, &args.id, args.json).await,
         BatchCommand::List(args) => {
-            let list = Http::new(&args.remote.url)?.batches(args.limit, args.cursor.as_deref()).await?;
+            let list = Http::new(&args.remote.endpoint())?.batches(args.limit, args.cursor.as_deref()).await?;
             print(args.json, &list, || {
                 if list.batches.is_empty() {
                     return "no batches yet: `tidewire batch submit FILE` makes one\n".to_owned();
@@ -115,11 +115,11 @@ pub(crate) async fn run(command: BatchCommand) -> Outcome {
             })
         }
         BatchCommand::Stop(PartArgs { remote, id, tasks, json }) => {
-            let batch = Http::new(&remote.url)?.stop_batch(&id, &BatchPart { tasks }).await?;
+            let batch = Http::new(&remote.endpoint())?.stop_batch(&id, &BatchPart { tasks }).await?;
             print(json, &batch, || told(&batch))
         }
         BatchCommand::Retry(PartArgs { remote, id, tasks, json }) => {
-            let accepted = Http::new(&remote.url)?.retry_batch(&id, &BatchPart { tasks }).await?;
+            let accepted = Http::new(&remote.endpoint())?.retry_batch(&id, &BatchPart { tasks }).await?;
             print(json, &accepted, || format!("{}\n", accepted.id))
         }
     }
@@ -140,7 +140,7 @@ async fn submit(args: SubmitArgs) -> Outcome {
     }
     let batch =
         BatchSubmission { tasks, defaults: Some(defaults), idempotency_key: args.idempotency_key, metadata: None };
-    let http = Http::new(&args.remote.url)?;
+    let http = Http::new(&args.remote.endpoint())?;
     let accepted = http.submit_batch(&batch).await?;
     if args.wait {
         return wait(&http, &accepted.id, args.json).await;

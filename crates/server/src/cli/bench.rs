@@ -83,7 +83,7 @@ impl BenchArgs {
         };
         let script = Script { tokens: self.tokens, delay: Duration::from_millis(self.delay_ms) };
         Ok(Options {
-            endpoint: self.remote.url,
+            endpoint: self.remote.endpoint(),
             sessions: self.sessions,
             load,
             model: Some(self.model),

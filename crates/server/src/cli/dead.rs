@@ -78,11 +78,11 @@ pub(crate) async fn run(command: DeadCommand) -> Outcome {
     match command {
         DeadCommand::List(ListArgs { remote, model, code, limit, cursor, json }) => {
             let filter = Filter { model, code, limit, cursor, ..Filter::default() };
-            let list = Http::new(&remote.url)?.dead_letters(&filter).await?;
+            let list = Http::new(&remote.endpoint())?.dead_letters(&filter).await?;
             print(json, &list, || table::dead(&list))
         }
         DeadCommand::Show(args) => {
-            let task = Http::new(&args.remote.url)?.task_with_input(&args.id).await?;
+            let task = Http::new(&args.remote.endpoint())?.task_with_input(&args.id).await?;
             print(args.json, &task, || table::one(&task))
         }
         DeadCommand::Retry(args) => retry(args).await,
@@ -90,7 +90,7 @@ pub(crate) async fn run(command: DeadCommand) -> Outcome {
 }
 
 async fn retry(args: RetryArgs) -> Outcome {
-    let http = Http::new(&args.remote.url)?;
+    let http = Http::new(&args.remote.endpoint())?;
     let asked = RetryLetters { tasks: args.ids, model: args.model, code: args.code, limit: None };
     let mut all = RetriedLetters::default();
     loop {

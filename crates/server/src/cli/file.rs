@@ -105,17 +105,17 @@ pub(crate) async fn run(command: FileCommand) -> Outcome {
     match command {
         FileCommand::Put(args) => put(args).await,
         FileCommand::List(ListArgs { remote, limit, after, json }) => {
-            let list = Http::new(&remote.url)?.files(Some(limit), after.as_deref()).await?;
+            let list = Http::new(&remote.endpoint())?.files(Some(limit), after.as_deref()).await?;
             print(json, &list, || table(&list))
         }
         FileCommand::Get(args) => get(args).await,
         FileCommand::Text(TextArgs { remote, id }) => {
-            let text = Http::new(&remote.url)?.file_text(&id, Some(PATIENCE)).await?;
+            let text = Http::new(&remote.endpoint())?.file_text(&id, Some(PATIENCE)).await?;
             io::stdout().write_all(text.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
         FileCommand::Delete(DeleteArgs { remote, ids }) => {
-            let http = Http::new(&remote.url)?;
+            let http = Http::new(&remote.endpoint())?;
             for id in ids {
                 http.delete_file(&id).await?;
             }
@@ -125,7 +125,7 @@ pub(crate) async fn run(command: FileCommand) -> Outcome {
 }
 
 async fn put(args: PutArgs) -> Outcome {
-    let http = Http::new(&args.remote.url)?;
+    let http = Http::new(&args.remote.endpoint())?;
     let mut code = ExitCode::SUCCESS;
     for path in &args.files {
         let expires_after = args.expires_after.map(Duration::from_secs);
@@ -180,7 +180,7 @@ fn bar(bytes: u64, filename: &str) -> Result<ProgressBar, indicatif::style::Temp
 }
 
 async fn get(args: GetArgs) -> Outcome {
-    let http = Http::new(&args.remote.url)?;
+    let http = Http::new(&args.remote.endpoint())?;
     let content = http.file_content(&args.id).await?;
     let mut out: Box<dyn Write> = match &args.output {
         Some(path) => {

@@ -23,7 +23,7 @@ pub(crate) struct RoutesArgs {
 
 /// Runs the command.
 pub(crate) async fn run(args: RoutesArgs) -> Outcome {
-    let http = Http::new(&args.remote.url)?;
+    let http = Http::new(&args.remote.endpoint())?;
     if args.reload {
         let reloaded = http.reload().await?;
         let said = |paths: &[String]| if paths.is_empty() { "nothing".to_owned() } else { paths.join(", ") };

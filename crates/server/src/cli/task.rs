@@ -153,7 +153,7 @@ pub(crate) async fn run(command: TaskCommand) -> Outcome {
     match command {
         TaskCommand::Submit(args) => submit(args).await,
         TaskCommand::Get(args) => {
-            let task = Http::new(&args.remote.url)?.task(&args.id).await?;
+            let task = Http::new(&args.remote.endpoint())?.task(&args.id).await?;
             print(args.json, &task, || table::one(&task))
         }
         TaskCommand::Follow(args) => {
@@ -161,16 +161,16 @@ pub(crate) async fn run(command: TaskCommand) -> Outcome {
             follow(&args.remote, &args.id, after, args.json, Stopwatch::start()).await
         }
         TaskCommand::Stop(args) => {
-            let task = Http::new(&args.remote.url)?.stop(&args.id).await?;
+            let task = Http::new(&args.remote.endpoint())?.stop(&args.id).await?;
             print(args.json, &task, || format!("{}\n", task.state))
         }
         TaskCommand::Retry(args) => {
-            let accepted = Http::new(&args.remote.url)?.retry(&args.id).await?;
+            let accepted = Http::new(&args.remote.endpoint())?.retry(&args.id).await?;
             print(args.json, &accepted, || format!("{}\n", accepted.id))
         }
         TaskCommand::List(ListArgs { remote, state, model, parent, batch, lane, code, limit, cursor, json }) => {
             let filter = Filter { state, model, limit, cursor, parent, batch, lane, code };
-            let list = Http::new(&remote.url)?.tasks(&filter).await?;
+            let list = Http::new(&remote.endpoint())?.tasks(&filter).await?;
             print(json, &list, || table::many(&list))
         }
     }
@@ -180,7 +180,7 @@ async fn submit(args: SubmitArgs) -> Outcome {
     let SubmitArgs { remote, json, follow: follows, .. } = &args;
     let (remote, json, follows) = (remote.clone(), *json, *follows);
     let task = submission(args)?;
-    let http = Http::new(&remote.url)?;
+    let http = Http::new(&remote.endpoint())?;
     let watch = Stopwatch::start();
     let accepted = http.submit(&task).await?;
     if follows {

@@ -38,7 +38,7 @@ pub(crate) struct UsageArgs {
 /// Runs the command.
 pub(crate) async fn run(args: UsageArgs) -> Outcome {
     let UsageArgs { remote, from, to, by, tenant, csv, json } = args;
-    let http = Http::new(&remote.url)?;
+    let http = Http::new(&remote.endpoint())?;
     let filter = UsageFilter { from, to, group_by: Some(by), tenant };
     if csv {
         io::stdout().write_all(http.usage_csv(&filter).await?.as_bytes())?;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Variables that begin with `TIDEWIRE_` and are no settings of the server.
-const OTHER_VARIABLES: &[&str] = &["TIDEWIRE_URL", "TIDEWIRE_CACHE", "TIDEWIRE_CONFIG"];
+const OTHER_VARIABLES: &[&str] =
+    &["TIDEWIRE_URL", "TIDEWIRE_CACHE", "TIDEWIRE_CONFIG", "TIDEWIRE_KEY", "TIDEWIRE_ADMIN_KEY", "TIDEWIRE_JWT_SECRET"];
 
 /// How near a key must be to be suggested.
 const NEAR: f64 = 0.7;
@@ -139,13 +140,6 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
 }
 
 fn contradiction(config: &Config) -> Option<String> {
-    if !config.listen.ip().is_loopback() {
-        return Some(format!(
-            "`listen = \"{}\"` would open the server to others, and there are no keys yet to keep them out: \
-             listen on 127.0.0.1, and put a proxy with authentication in front of it",
-            config.listen
-        ));
-    }
     let mut names = std::collections::BTreeSet::new();
     for deployment in &config.deployment {
         let name = &deployment.name;
@@ -195,11 +189,6 @@ mod tests {
             error("[[deployment]]\nname = \"x\"\nbackends = \"openai\"").contains("did you mean `deployment.backend`")
         );
         assert!(error("[zzz]\nq = 1").contains("config reference"));
-    }
-
-    #[test]
-    fn an_open_address_is_refused_until_keys_exist() {
-        assert!(error("listen = \"0.0.0.0:8080\"").contains("no keys yet"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) retention: Retention,
     pub(crate) access: Access,
+    pub(crate) identity: Identity,
+    pub(crate) jwt: Jwt,
     pub(crate) log: Log,
     pub(crate) built_in: BuiltIn,
     pub(crate) deployment: Vec<DeploymentConfig>,
@@ -108,6 +110,33 @@ pub(crate) struct Retention {
 pub(crate) struct Access {
     pub(crate) origins: Vec<String>,
     pub(crate) hosts: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Identity {
+    pub(crate) required: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admin_key_file: Option<PathBuf>,
+}
+
+/// Tokens that somebody else signs. None are taken while `algorithm` is empty.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Jwt {
+    pub(crate) algorithm: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) jwks_url: String,
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    pub(crate) leeway_s: u64,
+    pub(crate) tenant: String,
+    pub(crate) tenant_claim: String,
+    pub(crate) user_claim: String,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) scopes_claim: String,
+    pub(crate) routes_claim: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -262,6 +291,8 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             retention: Retention::default(),
             access: Access::default(),
+            identity: Identity::default(),
+            jwt: Jwt::default(),
             log: Log::default(),
             built_in: BuiltIn::default(),
             deployment: Vec::new(),
@@ -320,6 +351,25 @@ impl Default for Retention {
             transient_minutes: 10,
             transient_bytes: 256 * 1024 * 1024,
             hot_bytes: 128 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Self {
+            algorithm: String::new(),
+            key_file: None,
+            jwks_url: String::new(),
+            issuer: String::new(),
+            audience: String::new(),
+            leeway_s: 10,
+            tenant: "default".to_owned(),
+            tenant_claim: String::new(),
+            user_claim: "sub".to_owned(),
+            scopes: vec!["tasks:write".to_owned(), "tasks:read".to_owned()],
+            scopes_claim: "scope".to_owned(),
+            routes_claim: "routes".to_owned(),
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 #![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
+pub mod keyed;
 pub mod seen;
 
 use std::io::{BufRead, BufReader};

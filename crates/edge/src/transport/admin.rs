@@ -1,0 +1,169 @@
+//! `/v1/admin`: tenants, keys, what operators did. `/v1/tickets` and `/v1/session`: ways for a browser to ask.
+
+use super::body;
+use super::tasks::query;
+use crate::Edge;
+use crate::identity::{Audit, Caller, Note, SESSION_LIFE, TICKET_LIFE};
+use crate::refusal::Refusal;
+use axum::Json;
+use axum::extract::{Extension, Path, RawQuery, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use std::sync::{Arc, OnceLock};
+use tidewire_proto::Code;
+use tidewire_proto::admin::{
+    AuditPage, EndpointList, KeyList, KeyView, NewTenant, TenantChange, TenantList, TenantView, Ticket, WhoAmI,
+};
+
+/// Entries of the audit log on a page.
+const DEFAULT_PAGE: usize = 100;
+const MAX_PAGE: usize = 1000;
+
+pub(super) async fn tenants(State(edge): State<Arc<Edge>>) -> Json<TenantList> {
+    Json(TenantList { tenants: edge.identity.list_tenants() })
+}
+
+pub(super) async fn tenant(
+    State(edge): State<Arc<Edge>>,
+    Path(name): Path<String>,
+) -> Result<Json<TenantView>, Refusal> {
+    edge.identity.show_tenant(&name).map(Json)
+}
+
+pub(super) async fn create_tenant(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refusal> {
+    let new: NewTenant = body::json(&body::read(&edge, request.into_body()).await?)?;
+    let tenant = edge.identity.create_tenant(new).await?;
+    let note = Note(format!("made the tenant `{}`", tenant.name));
+    Ok((StatusCode::CREATED, Extension(note), Json(tenant)).into_response())
+}
+
+pub(super) async fn change_tenant(
+    State(edge): State<Arc<Edge>>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let change: TenantChange = body::json(&body::read(&edge, request.into_body()).await?)?;
+    let note = Note(format!("set {}", serde_json::to_string(&change).unwrap_or_default()));
+    let tenant = edge.identity.change_tenant(&name, change).await?;
+    Ok((Extension(note), Json(tenant)).into_response())
+}
+
+#[derive(Deserialize)]
+struct KeysQuery {
+    tenant: Option<String>,
+}
+
+pub(super) async fn keys(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result<Json<KeyList>, Refusal> {
+    let asked: KeysQuery = query(raw)?;
+    Ok(Json(KeyList { keys: edge.identity.list_keys(asked.tenant.as_deref())? }))
+}
+
+pub(super) async fn key(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Json<KeyView>, Refusal> {
+    edge.identity.show_key(&id).map(Json)
+}
+
+pub(super) async fn create_key(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refusal> {
+    let new = body::json(&body::read(&edge, request.into_body()).await?)?;
+    let created = edge.identity.create_key(new).await?;
+    let key = &created.key;
+    let role = key.role.as_ref().map(|role| format!(", role {role}")).unwrap_or_default();
+    let note = Note(format!("made {} `{}` of the tenant `{}`{role}", key.id, key.name, key.tenant));
+    let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((StatusCode::CREATED, headers, Extension(note), Json(created)).into_response())
+}
+
+pub(super) async fn change_key(
+    State(edge): State<Arc<Edge>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let change: tidewire_proto::admin::KeyChange = body::json(&body::read(&edge, request.into_body()).await?)?;
+    let note = Note(format!("set {}", serde_json::to_string(&change).unwrap_or_default()));
+    let key = edge.identity.change_key(&id, change).await?;
+    Ok((Extension(note), Json(key)).into_response())
+}
+
+pub(super) async fn revoke_key(
+    State(edge): State<Arc<Edge>>,
+    Path(id): Path<String>,
+) -> Result<Json<KeyView>, Refusal> {
+    edge.identity.revoke_key(&id).await.map(Json)
+}
+
+#[derive(Deserialize)]
+struct AuditQuery {
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn audit(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Result<Json<AuditPage>, Refusal> {
+    let asked: AuditQuery = query(raw)?;
+    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(Refusal::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_PAGE}")));
+    }
+    Audit(&edge).read(asked.after, limit).await.map(Json)
+}
+
+pub(super) async fn endpoints(Extension(list): Extension<Arc<OnceLock<EndpointList>>>) -> Json<EndpointList> {
+    Json(list.get().cloned().unwrap_or_default())
+}
+
+pub(super) async fn ticket(State(edge): State<Arc<Edge>>, caller: Caller) -> Result<Response, Refusal> {
+    let ticket = edge.identity.ticket(&caller)?;
+    let expires_in_ms = u64::try_from(TICKET_LIFE.as_millis()).unwrap_or_default();
+    let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((headers, Json(Ticket { ticket, expires_in_ms })).into_response())
+}
+
+#[derive(Deserialize)]
+struct SignIn {
+    key: String,
+}
+
+fn who(edge: &Edge, caller: &Caller) -> WhoAmI {
+    WhoAmI {
+        name: caller.name.to_string(),
+        tenant: edge.identity.tenant_name(caller.tenant),
+        key: caller.payer.key.map(|key| key.to_string()),
+        user: caller.payer.user.as_deref().map(str::to_owned),
+        role: caller.role_name(),
+        scopes: caller.scopes.names(),
+        routes: caller.route_names(),
+        expires_at: caller.expires.map(tidewire_core::Timestamp::as_millis),
+    }
+}
+
+/// The cookie. Scripts can't read it, and other sites' pages don't send it; whoever serves over TLS has a proxy that says
+/// so, and then it goes over TLS alone.
+fn cookie(request_headers: &http::HeaderMap, value: &str, seconds: u64) -> Result<HeaderValue, Refusal> {
+    let tls = request_headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
+    let secure = if tls { "; Secure" } else { "" };
+    let name = crate::identity::COOKIE;
+    let cookie = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+    HeaderValue::from_str(&cookie).map_err(|_| Refusal::new(Code::Internal, "the cookie can't be written"))
+}
+
+pub(super) async fn sign_in(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let asked: SignIn = body::json(&body::read(&edge, body).await?)?;
+    let (caller, session) = edge.identity.sign_in(asked.key.trim())?;
+    let cookie = cookie(&parts.headers, &session, SESSION_LIFE.as_secs())?;
+    let from = super::endpoint::from(&parts.extensions);
+    if caller.is_operator() {
+        Audit(&edge).write(&caller, super::endpoint::entry("signed in", from, StatusCode::OK)).await;
+    }
+    let headers = [(header::SET_COOKIE, cookie), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((headers, Json(who(&edge, &caller))).into_response())
+}
+
+pub(super) async fn session(State(edge): State<Arc<Edge>>, caller: Caller) -> Json<WhoAmI> {
+    Json(who(&edge, &caller))
+}
+
+pub(super) async fn sign_out(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refusal> {
+    edge.identity.sign_out(&request);
+    let cookie = cookie(request.headers(), "", 0)?;
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+}
