@@ -27,6 +27,18 @@ pub(crate) fn usage(pid: u32) -> Option<Usage> {
     })
 }
 
+/// What a server says of itself, under the names that Prometheus' clients agree on.
+pub(crate) fn told(metrics: &str) -> Option<Usage> {
+    let value = |name: &str| -> Option<f64> {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        line.split_ascii_whitespace().next()?.parse().ok()
+    };
+    // Bytes of memory are far below 2^53.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let rss_bytes = value("process_resident_memory_bytes").unwrap_or(0.0) as u64;
+    Some(Usage { cpu_seconds: value("process_cpu_seconds_total")?, rss_bytes, rss_peak_bytes: rss_bytes })
+}
+
 /// User and system time: fields 14 and 15 of `proc_pid_stat(5)`. The name in field 2 may hold spaces, so counting
 /// begins after its parenthesis.
 fn cpu_seconds(stat: &str) -> Option<f64> {
@@ -85,6 +97,14 @@ mod tests {
         let ticks = f64::from(u32::try_from(rustix::param::clock_ticks_per_second()).unwrap());
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1 0 9 1 1";
         assert!((cpu_seconds(stat).unwrap() - 300.0 / ticks).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_server_tells_its_own_cpu_time() {
+        let told =
+            told("process_cpu_seconds 9\nprocess_cpu_seconds_total 1.5\nprocess_resident_memory_bytes 2e6\n").unwrap();
+        assert!((told.cpu_seconds - 1.5).abs() < 1e-9);
+        assert_eq!(told.rss_bytes, 2_000_000);
     }
 
     #[test]

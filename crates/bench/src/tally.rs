@@ -35,11 +35,11 @@ pub(crate) struct Sums {
 pub(crate) struct Timings(Histogram<u64>);
 
 impl Timings {
-    fn new() -> Result<Self, hdrhistogram::CreationError> {
+    pub(crate) fn new() -> Result<Self, hdrhistogram::CreationError> {
         Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS).map(Self)
     }
 
-    fn record(&mut self, time: Duration) {
+    pub(crate) fn record(&mut self, time: Duration) {
         self.0.saturating_record(u64::try_from(time.as_micros()).unwrap_or(LONGEST_MICROS));
     }
 

@@ -20,5 +20,6 @@ pub use endpoint::{BadUrl, Endpoint};
 pub use error::{ConnectError, Over, SessionError};
 pub use http::{Download, Filter, Http, HttpError, NewFile, UsageFilter};
 pub use session::{Batch, Counts, Driver, Follow, Options, Position, Session, Status, Submitted};
+pub use socket::{Pipe, pipe};
 pub use stopwatch::Stopwatch;
 pub use tidewire_proto as proto;

@@ -20,7 +20,7 @@ const MAX_FRAME_BYTES: usize = 16 << 20;
 
 pub(crate) struct Socket {
     /// Boxed, because with TLS in it the type has 1.3 KB, and every future that holds a socket would copy it.
-    stream: Box<WebSocketStream<MaybeTlsStream<TcpStream>>>,
+    stream: Box<WebSocketStream<Pipe>>,
 }
 
 /// Why a socket is of no more use.
@@ -80,12 +80,29 @@ impl Socket {
     }
 }
 
-async fn handshake(endpoint: &Endpoint) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, Error> {
+/// A connection to a server, encrypted where its address says so.
+pub type Pipe = MaybeTlsStream<TcpStream>;
+
+/// Connects, for those who speak a protocol of their own over it.
+pub async fn pipe(endpoint: &Endpoint) -> io::Result<Pipe> {
+    let piped =
+        timeout(CONNECT_LIMIT, try_pipe(endpoint)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+    piped.map_err(|error| match error {
+        Error::Io(error) => error,
+        other => io::Error::other(other.to_string()),
+    })
+}
+
+async fn try_pipe(endpoint: &Endpoint) -> Result<Pipe, Error> {
     let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await?;
     // Nagle's algorithm would hold a small frame for 40 ms.
     stream.set_nodelay(true)?;
     let connector = if endpoint.is_secure() { secure()? } else { Connector::Plain };
-    let stream = connector.wrap(endpoint.host(), stream).await?;
+    connector.wrap(endpoint.host(), stream).await
+}
+
+async fn handshake(endpoint: &Endpoint) -> Result<WebSocketStream<Pipe>, Error> {
+    let stream = try_pipe(endpoint).await?;
     // Never flush before a frame is queued: see `queue`.
     let config = Config::default().flush_threshold(usize::MAX);
     let limits = Limits::default().max_payload_len(Some(MAX_FRAME_BYTES));

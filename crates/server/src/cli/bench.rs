@@ -1,5 +1,7 @@
 //! `tidewire bench`: loads a server and says how it went.
 
+mod openai;
+
 use super::Outcome;
 use super::remote::Remote;
 use clap::Args;
@@ -26,7 +28,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "PER_SECOND", requires = "duration")]
     rate: Option<f64>,
     /// For so many seconds
-    #[arg(long, value_name = "SECONDS", requires = "rate")]
+    #[arg(long, value_name = "SECONDS")]
     duration: Option<f64>,
     /// The model's public name
     #[arg(long, value_name = "NAME", default_value = "scripted")]
@@ -58,10 +60,15 @@ pub(crate) struct BenchArgs {
     /// Write the report as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    openai: openai::OpenAiArgs,
 }
 
 /// Runs the command. An event that was lost, doubled or out of order is exit code 1.
 pub(crate) async fn run(args: BenchArgs) -> Outcome {
+    if args.openai.is_asked_for() {
+        return openai::run(&args).await;
+    }
     let json = args.json;
     let report = tidewire_bench::run(args.options()?).await?;
     let mut out = io::stdout().lock();
@@ -74,8 +81,9 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
 }
 
 impl BenchArgs {
-    fn options(self) -> Result<Options, std::time::TryFromFloatSecsError> {
+    fn options(self) -> Result<Options, Box<dyn std::error::Error>> {
         let load = match (self.rate, self.duration) {
+            (None, Some(_)) => return Err("--duration wants --rate, or --openai".into()),
             (Some(per_second), Some(duration)) => {
                 Load::Open { per_second, duration: Duration::try_from_secs_f64(duration)? }
             }
