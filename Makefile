@@ -1,8 +1,8 @@
 # What people type. The scripts behind it say what they install and why, and can be run again at any time.
-.PHONY: run model build test check bench soak help
+.PHONY: run model build test check bench bench-gateway soak help
 
 help: ## Say what there is
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
 
 run: build ## Build all that is needed and serve on 127.0.0.1:8080 with the built-in model
 	@. scripts/env.sh && exec "$$CARGO_TARGET_DIR/release/tidewire" serve $(ARGS)
@@ -22,6 +22,10 @@ check: ## Check style, lints, licences and sources
 
 bench: build ## Measure: sessions over WebSocket, and the built-in model alone
 	@scripts/bench.sh
+
+bench-gateway: ## Measure the gateway beside the upstream that it stands in front of (about 5 minutes)
+	@. scripts/env.sh && cargo build --release --locked -p tidewire-server && \
+	  cargo build --release --locked -p tidewire-testkit --example upstream && scripts/bench-gateway.py $(ARGS)
 
 soak: ## Run the long proofs (about 90 minutes): kills, cuts, power loss, failing disks, simulation, model, steady load
 	@scripts/soak.sh

@@ -31,7 +31,7 @@ pub use ledger::{
     Totals, UsageQuery, UsageRow,
 };
 pub use log_keeping::{Expired, FeedEntry, FeedPosition, LogKeeping, RemoveError, Retention, TrimError};
-pub use meter::{Measurement, Meter, NoMeter};
+pub use meter::{Asked, Measurement, Meter, NoMeter, Operation, Subject};
 pub use task_store::{
     FamilyError, Filter, LeaseError, Leasing, Release, Renewal, SubmitError, Submitted, TaskPage, TaskStore,
     UpdateError,

@@ -77,6 +77,7 @@ async fn metrics(State(operations): State<Arc<Operations>>) -> Response {
         takes_changes: operations.engines.health().is_ok(),
         data_free_bytes: operations.engines.data_free_bytes().unwrap_or_default(),
         disk_failures_and_recoveries: operations.engines.disk_failures_and_recoveries(),
+        balance: operations.engines.ledger().balance(),
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let text = operations.metrics.text(&levels);

@@ -3,7 +3,7 @@
 
 use crate::config::{self, Config, ConfigError};
 use crate::serve::bounds;
-use crate::telemetry::LogFilter;
+use crate::telemetry::{LogFilter, Metrics};
 use crate::wiring::Deployments;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,6 +60,7 @@ pub(crate) struct Reloader {
     pub(crate) sizes: Sizes,
     pub(crate) queue: Arc<Queue>,
     pub(crate) log_filter: LogFilter,
+    pub(crate) metrics: Arc<Metrics>,
     /// Ends the health checks of the deployments in force.
     pub(crate) checks: Mutex<CancellationToken>,
     pub(crate) tracker: TaskTracker,
@@ -93,6 +94,7 @@ impl Reloader {
         self.sizes.set(self.deployments.slots());
         self.queue.set_bounds(bounds(&config));
         self.log_filter.set(filter);
+        self.metrics.set_providers(config.providers());
         self.check_health();
         let is_live = |path: &String| LIVE.iter().any(|live| path == live || path.starts_with(&format!("{live}.")));
         let changed = differences(&current, &config).into_iter().filter(is_live).collect();

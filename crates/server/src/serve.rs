@@ -45,7 +45,7 @@ pub(crate) async fn serve(
         .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::new(config.providers()));
     let engines = Engines::open(&config, clock.clone(), &metrics)?;
     let settings = wiring::identity::settings(&config)?;
     let identity = Arc::new(Identity::load(settings, engines.directory(), clock.clone()).await?);
@@ -55,6 +55,7 @@ pub(crate) async fn serve(
     }
     let deployments = Arc::new(Deployments::make(&config, &upstreams, &clock)?);
     let catalog = deployments.catalog.clone();
+    metrics.bound_routes_by(catalog.clone());
     let server =
         Server::start(&config, listener, engines, (deployments, identity), clock, &metrics, (source, log_filter));
     announce(&config, address, &catalog);
@@ -154,6 +155,7 @@ impl Server {
             sizes: pool.sizes(),
             queue: queue.clone(),
             log_filter,
+            metrics: metrics.clone(),
             checks: std::sync::Mutex::default(),
             tracker: tracker.clone(),
             clock: clock.clone(),

@@ -3,7 +3,7 @@
 use crate::Worker;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidewire_core::port::{Append, AppendError, Appended, Cursor, ReadError, Writer};
+use tidewire_core::port::{Append, AppendError, Appended, Cursor, Measurement, ReadError, Subject, Writer};
 use tidewire_core::route::Plan;
 use tidewire_core::task::Lease;
 use tidewire_core::{Ending, Entry, Event, Fence, Kind, LogRef, Offset, Outcome, Task, Usage};
@@ -234,10 +234,12 @@ impl Draft {
         ending: Ending,
     ) -> Result<(), Barred> {
         let (outcome, usage) = (ending.state, ending.usage);
+        let error = ending.error.as_ref().map(|error| error.code.clone());
         worker.log.end(self.append(entries), ending).await?;
         let took = worker.clock.now().since(task.submitted_at);
-        worker.meter.record(tidewire_core::port::Measurement::Total(took));
-        worker.meter.record(tidewire_core::port::Measurement::OutputTokens(usage.output_tokens));
+        worker.meter.record(Measurement::Total(took));
+        worker.meter.record(Measurement::OutputTokens(usage.output_tokens));
+        worker.meter.record(Measurement::Served(Subject::chat(&task.spec.model), took, error.as_deref()));
         if outcome == Outcome::Failed {
             tracing::info!(task = %task.id, "the task failed");
         }

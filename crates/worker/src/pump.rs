@@ -10,7 +10,9 @@ use futures_util::{FutureExt, Stream, StreamExt, future, stream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{Appended, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request, UpstreamLimit};
+use tidewire_core::port::{
+    Appended, Asked, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request, Subject, UpstreamLimit,
+};
 use tidewire_core::route::Flight;
 use tidewire_core::{Entry, Failure, Kind, Task, Timestamp, Usage, tokens};
 
@@ -128,11 +130,27 @@ pub(crate) async fn pump(
         draft.advance(landed(&mut landing).await?);
         intake.committed(worker, task);
     }
-    let per_token = intake.per_token();
+    let (per_token, usage) = (intake.per_token(), intake.usage(&finish, purse.input_tokens()));
+    measure(worker, task, (&flight.deployment.name, asked), (per_token, usage), &finish);
+    Ok(Pumped { usage, finish, rest: intake.pending, per_token })
+}
+
+/// What a call came to, once it is over.
+fn measure(
+    worker: &Worker,
+    task: &Task,
+    (deployment, asked): (&str, Timestamp),
+    (per_token, usage): (Option<Duration>, Usage),
+    finish: &Finish,
+) {
+    let subject = Subject::chat(&task.spec.model);
     if let Some(per_token) = per_token {
         worker.meter.record(Measurement::PerToken(per_token));
+        worker.meter.record(Measurement::ServedPerToken(subject, per_token));
     }
-    Ok(Pumped { usage: intake.usage(&finish, purse.input_tokens()), finish, rest: intake.pending, per_token })
+    let error = if let Finish::Failed(error) = finish { Some(error.fault.code()) } else { None };
+    let took = worker.clock.now().since(asked);
+    worker.meter.record(Measurement::Asked(subject, Asked { deployment, took, usage, error }));
 }
 
 type Landing<'a> =
@@ -238,6 +256,7 @@ impl Intake {
             self.first_committed = true;
             let waited = worker.clock.now().since(task.submitted_at);
             worker.meter.record(Measurement::FirstToken(waited));
+            worker.meter.record(Measurement::ServedFirstToken(Subject::chat(&task.spec.model), waited));
         }
     }
 

@@ -1,7 +1,7 @@
 //! A run: warm both sides up, find the concurrency if asked to, then ask them in turns.
 
 use super::load::{self, Share};
-use super::options::{Length, Load, Options};
+use super::options::{Length, Load, Options, Target};
 use super::report::{Cost, Report, Saturation, SideReport};
 use super::side::Side;
 use crate::descriptors;
@@ -132,9 +132,9 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(target: &super::Target, pid: Option<u32>, options: &Options) -> Result<Self, Error> {
+    fn new(target: &Target, pid: Option<u32>, options: &Options) -> Result<Self, Error> {
         let pid = pid.or_else(|| process::listening(&target.base));
-        let http = if pid.is_none() { root(&target.base).map(|root| Http::new(&root)).transpose()? } else { None };
+        let http = if pid.is_none() { root(target).map(|root| Http::new(&root)).transpose()? } else { None };
         Ok(Self {
             side: Arc::new(Side::new(target, options)?),
             pid,
@@ -185,8 +185,9 @@ impl Measured {
 }
 
 /// Where a tidewire has its metrics: beside its `/v1`.
-fn root(base: &Endpoint) -> Option<Endpoint> {
-    base.url().strip_suffix("/v1")?.parse().ok()
+fn root(target: &Target) -> Option<Endpoint> {
+    let root: Endpoint = target.base.url().strip_suffix("/v1")?.parse().ok()?;
+    Some(root.with_key(target.key.as_deref()))
 }
 
 fn per(amount: f64, count: u64) -> Option<f64> {

@@ -1,16 +1,17 @@
 //! The port `Meter`: where measurements go.
 
+use crate::ending::Usage;
 use std::time::Duration;
 
 /// Takes measurements. Called on hot paths: it never waits and never fails.
 pub trait Meter: Send + Sync {
     /// Takes one.
-    fn record(&self, measurement: Measurement);
+    fn record(&self, measurement: Measurement<'_>);
 }
 
 /// What is measured, by the server's own clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Measurement {
+pub enum Measurement<'a> {
     /// From a submit's receipt to its ack.
     Ack(Duration),
     /// From a task's receipt to the commit of its first token (TTFT).
@@ -29,6 +30,52 @@ pub enum Measurement {
     Connected,
     /// A connection was closed.
     Disconnected,
+    /// Of an answer that a caller gets: from the request's receipt to its first token.
+    ServedFirstToken(Subject<'a>, Duration),
+    /// From one of its tokens to the next, the mean over the answer.
+    ServedPerToken(Subject<'a>, Duration),
+    /// From the request's receipt to its end, with the code of the error that it ended with, if it did.
+    Served(Subject<'a>, Duration, Option<&'a str>),
+    /// A deployment was asked, and its answer is over.
+    Asked(Subject<'a>, Asked<'a>),
+}
+
+/// What an answer is an answer to. No ids: each of these becomes a label, and the configuration says how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// What was asked for.
+    pub operation: Operation,
+    /// The public name of the model. One that no route has counts among the others.
+    pub route: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    /// A chat.
+    pub const fn chat(route: &'a str) -> Self {
+        Self { operation: Operation::Chat, route }
+    }
+}
+
+/// What was asked for, as OpenTelemetry's `gen_ai.operation.name` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// An answer to messages.
+    Chat,
+    /// Numbers for inputs.
+    Embeddings,
+}
+
+/// How a call of a deployment went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// Its name.
+    pub deployment: &'a str,
+    /// From the call to the end of its answer.
+    pub took: Duration,
+    /// What it used.
+    pub usage: Usage,
+    /// The code of its failure, if it failed.
+    pub error: Option<&'a str>,
 }
 
 /// Measures nothing.
@@ -36,5 +83,5 @@ pub enum Measurement {
 pub struct NoMeter;
 
 impl Meter for NoMeter {
-    fn record(&self, _: Measurement) {}
+    fn record(&self, _: Measurement<'_>) {}
 }

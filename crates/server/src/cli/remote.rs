@@ -37,7 +37,19 @@ impl std::fmt::Debug for Key {
     }
 }
 
+impl Key {
+    /// The key itself.
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Remote {
+    /// The key, where one was given.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
+    }
+
     /// The server, asked with the key.
     pub(crate) fn endpoint(&self) -> Endpoint {
         self.url.clone().with_key(self.key.as_ref().map(|key| key.0.as_str()))

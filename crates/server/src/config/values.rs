@@ -176,6 +176,28 @@ pub(crate) enum BackendKind {
     Scripted,
 }
 
+impl BackendKind {
+    /// Who runs the model, in the words of OpenTelemetry's `gen_ai.provider.name`.
+    pub(crate) const fn provider(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Azure => "azure.ai.openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gcp.gemini",
+            Self::Local => "tidewire.local",
+            Self::Scripted => "tidewire.scripted",
+        }
+    }
+}
+
+impl Config {
+    /// Who runs the model of each deployment.
+    pub(crate) fn providers(&self) -> BTreeMap<String, &'static str> {
+        let named = |deployment: &DeploymentConfig| (deployment.name.clone(), deployment.backend.provider());
+        self.deployment.iter().map(named).collect()
+    }
+}
+
 /// One model at one backend.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

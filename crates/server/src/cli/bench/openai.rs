@@ -2,6 +2,7 @@
 
 use super::BenchArgs;
 use crate::cli::Outcome;
+use crate::cli::remote::Key;
 use clap::Args;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tidewire_bench::openai::{self, Length, Load, Options, Target};
 use tidewire_client::Endpoint;
 
-/// Arguments of `tidewire bench --openai`; the model, tokens, prompt, rate, duration, timeout and pid are those above.
+/// Arguments of `tidewire bench --openai`; the key, model, tokens, prompt, rate, duration, timeout and pid are those above.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Any OpenAI-compatible endpoint")]
 pub(super) struct OpenAiArgs {
@@ -19,12 +20,9 @@ pub(super) struct OpenAiArgs {
     /// The endpoint that it stands in front of: asked in turns with it, and reported beside it
     #[arg(long, value_name = "URL", requires = "openai")]
     direct: Option<Endpoint>,
-    /// The endpoint's key
-    #[arg(long, value_name = "KEY", requires = "openai", env = "TIDEWIRE_BENCH_KEY", hide_env_values = true)]
-    key: Option<String>,
     /// The direct endpoint's key
     #[arg(long, value_name = "KEY", requires = "direct", env = "TIDEWIRE_BENCH_DIRECT_KEY", hide_env_values = true)]
-    direct_key: Option<String>,
+    direct_key: Option<Key>,
     /// Ask for streams
     #[arg(long, requires = "openai")]
     stream: bool,
@@ -69,7 +67,10 @@ pub(super) async fn run(args: &BenchArgs) -> Outcome {
 
 fn options(args: &BenchArgs) -> Result<Options, Box<dyn std::error::Error>> {
     let asked = &args.openai;
-    let target = |base: &Endpoint, key: &Option<String>| Target { base: base.clone(), key: key.clone() };
+    let target = |base: &Endpoint, key: Option<&Key>| {
+        let key = key.map(|key| key.secret().to_owned());
+        Target { base: base.clone(), key }
+    };
     let default_concurrency = if asked.saturate { MOST_CONCURRENCY } else { DEFAULT_CONCURRENCY };
     let load = match args.rate {
         Some(per_second) => Load::Open { per_second },
@@ -80,8 +81,12 @@ fn options(args: &BenchArgs) -> Result<Options, Box<dyn std::error::Error>> {
         None => Length::Time(Duration::try_from_secs_f64(args.duration.unwrap_or(DEFAULT_SECONDS))?),
     };
     Ok(Options {
-        target: asked.openai.as_ref().map(|base| target(base, &asked.key)).ok_or("--openai names the endpoint")?,
-        direct: asked.direct.as_ref().map(|base| target(base, &asked.direct_key)),
+        target: asked
+            .openai
+            .as_ref()
+            .map(|base| target(base, args.remote.key()))
+            .ok_or("--openai names the endpoint")?,
+        direct: asked.direct.as_ref().map(|base| target(base, asked.direct_key.as_ref())),
         model: args.model.clone(),
         prompt: args.prompt.clone(),
         tokens: Some(args.tokens),

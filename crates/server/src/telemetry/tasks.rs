@@ -1,0 +1,131 @@
+//! What is measured of tasks, connections, queue and disk: one figure each for the whole server.
+
+use super::Levels;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::time::Duration;
+use tidewire_core::port::Measurement;
+
+pub(super) struct Tasks {
+    ack: Histogram,
+    first_token: Histogram,
+    per_token: Histogram,
+    total: Histogram,
+    commit: Histogram,
+    fsync: Histogram,
+    output_tokens: Counter,
+    retries: Counter,
+    queue_full: Counter,
+    waiting: Gauge,
+    running: Gauge,
+    connections: Gauge,
+    memory_bytes: Gauge,
+    memory_bound_bytes: Gauge,
+    takes_changes: Gauge,
+    data_free_bytes: Gauge,
+    disk_failures: Counter,
+    disk_recoveries: Counter,
+}
+
+impl Tasks {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        // From 0.1 ms, doubling, to 3.5 minutes: an ack lies at the lower end, a long answer at the upper one.
+        let mut seconds = |name: &str, help: &str| {
+            let histogram = Histogram::new(exponential_buckets(0.0001, 2.0, 22));
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+            histogram
+        };
+        let ack = seconds("ack", "From a submit's receipt to its ack");
+        let first_token = seconds("ttft", "From a task's receipt to the commit of its first token");
+        let per_token = seconds("tpot", "Time per output token, the mean over a task");
+        let total = seconds("task", "From a task's receipt to its end");
+        let commit = seconds("commit", "A group commit of the engine, its sync included");
+        let fsync = seconds("fsync", "The disk's part of a group commit");
+        let mut count = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let output_tokens = count("output_tokens", "Output tokens of tasks that ended");
+        let retries = count("retries", "Attempts that failed and were followed by another");
+        let queue_full = count("queue_full", "Submits refused because too many tasks wait");
+        let disk_failures = count("disk_failures", "Times the engine stopped taking changes because its disk failed");
+        let disk_recoveries = count("disk_recoveries", "Times it took them again by itself");
+        let mut level = |name: &str, help: &str| {
+            let gauge: Gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        Self {
+            ack,
+            first_token,
+            per_token,
+            total,
+            commit,
+            fsync,
+            output_tokens,
+            retries,
+            queue_full,
+            disk_failures,
+            disk_recoveries,
+            waiting: level("tasks_waiting", "Tasks that wait"),
+            running: level("tasks_running", "Tasks that run"),
+            connections: level("connections", "Open connections"),
+            memory_bytes: level("transient_bytes", "Memory that transient tasks and logs take"),
+            memory_bound_bytes: level("transient_bound_bytes", "Memory that they may take"),
+            takes_changes: level("takes_changes", "1 while new work is taken, as /readyz says"),
+            data_free_bytes: level("data_free_bytes", "What the disk of the data directory has free"),
+        }
+    }
+
+    pub(super) fn committed(&self, whole: Duration, fsync: Option<Duration>) {
+        self.commit.observe(whole.as_secs_f64());
+        if let Some(fsync) = fsync {
+            self.fsync.observe(fsync.as_secs_f64());
+        }
+    }
+
+    pub(super) fn set(&self, levels: &Levels) {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.waiting.set(gauge(levels.waiting));
+        self.running.set(gauge(levels.running));
+        self.memory_bytes.set(gauge(levels.transient_bytes));
+        self.memory_bound_bytes.set(gauge(levels.transient_bound_bytes));
+        self.takes_changes.set(i64::from(levels.takes_changes));
+        self.data_free_bytes.set(i64::try_from(levels.data_free_bytes).unwrap_or(i64::MAX));
+        let (failures, recoveries) = levels.disk_failures_and_recoveries;
+        self.disk_failures.inc_by(failures.saturating_sub(self.disk_failures.get()));
+        self.disk_recoveries.inc_by(recoveries.saturating_sub(self.disk_recoveries.get()));
+    }
+
+    pub(super) fn record(&self, measurement: Measurement<'_>) {
+        let seconds = |histogram: &Histogram, took: Duration| histogram.observe(took.as_secs_f64());
+        match measurement {
+            Measurement::Ack(took) => seconds(&self.ack, took),
+            Measurement::FirstToken(took) => seconds(&self.first_token, took),
+            Measurement::PerToken(took) => seconds(&self.per_token, took),
+            Measurement::Total(took) => seconds(&self.total, took),
+            Measurement::OutputTokens(tokens) => {
+                self.output_tokens.inc_by(tokens);
+            }
+            Measurement::Retry => {
+                self.retries.inc();
+            }
+            Measurement::QueueFull => {
+                self.queue_full.inc();
+            }
+            Measurement::Connected => {
+                self.connections.inc();
+            }
+            Measurement::Disconnected => {
+                self.connections.dec();
+            }
+            Measurement::ServedFirstToken(..)
+            | Measurement::ServedPerToken(..)
+            | Measurement::Served(..)
+            | Measurement::Asked(..) => {}
+        }
+    }
+}
