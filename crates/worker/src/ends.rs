@@ -102,6 +102,11 @@ pub(crate) fn failure(code: &str, message: &str) -> Failure {
     Failure::new(code, message)
 }
 
+/// Why a task ends whose route is gone.
+pub(crate) fn no_route() -> Failure {
+    failure("unknown_model", "no route has this model any more: the configuration has changed")
+}
+
 /// Why a task ends at its deadline.
 pub(crate) fn too_late() -> Failure {
     failure("deadline_exceeded", "the task's deadline passed; give it a longer `deadline_ms`, or try again later")

@@ -3,7 +3,7 @@
 
 use crate::Worker;
 use crate::draft::{Barred, Draft, RetryNote, StartNote, json};
-use crate::ends::failure;
+use crate::ends::{failure, no_route};
 use crate::keeper::{Leash, Order};
 use crate::pump::{Call, Finish, Pumped, pump};
 use crate::purse::Purse;
@@ -52,8 +52,7 @@ pub(crate) async fn deliver(
 ) -> Result<Delivered, Barred> {
     let plan = worker.catalog.plan();
     let Some(route) = plan.route(&task.spec.capability).cloned() else {
-        let gone = failure("unknown_model", "no route has this model any more: the configuration has changed");
-        return Ok(Delivered { pumped: Pumped::unasked(Finish::Refused(gone)), deployment: None });
+        return Ok(Delivered { pumped: Pumped::unasked(Finish::Refused(no_route())), deployment: None });
     };
     let affinity = affinity(&route, task);
     let (tried, outgrown, passing) = (Vec::new(), None, None);

@@ -2,7 +2,7 @@
 //! worker ends, and tasks that grew too old in the queue.
 
 use crate::Worker;
-use crate::ends::{end_unheld, too_late};
+use crate::ends::{end_unheld, no_route, too_late};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::collections::HashSet;
@@ -106,6 +106,8 @@ async fn inspect(worker: &Worker) {
             let queued = task.state == State::Queued;
             if task.stop_requested && queued {
                 end_unheld(worker, task.at(), Outcome::Stopped, None).await;
+            } else if queued && worker.catalog.plan().route(&task.spec.capability).is_none() {
+                end_unheld(worker, task.at(), Outcome::Failed, Some(no_route())).await;
             } else if task.spec.deadline <= now && queued {
                 end_unheld(worker, task.at(), Outcome::Failed, Some(too_late())).await;
             } else if !worker.queue.knows(task.at()) && (queued || task.lapsed(now)) {
