@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tidewire_core::port::Clock;
 use tidewire_core::queue::Queue;
 use tidewire_edge::identity::Scope;
-use tidewire_edge::{Endpoint, Needs};
+use tidewire_edge::{Edge, Endpoint, Needs};
 use tidewire_proto::http::Ready;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +31,28 @@ pub(crate) struct Operations {
     pub(crate) closing: CancellationToken,
     pub(crate) tracker: TaskTracker,
     pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Operations {
+    pub(crate) fn new(
+        engines: &Engines,
+        metrics: &Arc<Metrics>,
+        reloader: Arc<Reloader>,
+        running: tidewire_worker::Running,
+        edge: &Edge,
+    ) -> Self {
+        Self {
+            engines: engines.clone(),
+            metrics: metrics.clone(),
+            queue: edge.queue.clone(),
+            reloader,
+            running,
+            draining: edge.draining.clone(),
+            closing: edge.closing.clone(),
+            tracker: edge.tracker.clone(),
+            clock: edge.clock.clone(),
+        }
+    }
 }
 
 /// What operators may ask, and what each needs for it. A balancer that asks whether the server lives has no key.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tidewire_core::port::Clock;
 use tidewire_core::queue::Queue;
+use tidewire_edge::Edge;
 use tidewire_proto::routes::Reloaded;
 use tidewire_worker::{Sizes, check_health};
 use tokio_util::sync::CancellationToken;
@@ -51,24 +52,48 @@ impl Source {
 
 /// Puts new settings into force.
 pub(crate) struct Reloader {
-    pub(crate) source: Source,
+    source: Source,
     /// What the server was started with: what needs a restart is as it says.
-    pub(crate) started: Config,
+    started: Config,
     /// What is in force.
-    pub(crate) current: tokio::sync::Mutex<Config>,
+    current: tokio::sync::Mutex<Config>,
     pub(crate) deployments: Arc<Deployments>,
-    pub(crate) sizes: Sizes,
-    pub(crate) queue: Arc<Queue>,
-    pub(crate) log_filter: LogFilter,
-    pub(crate) metrics: Arc<Metrics>,
+    sizes: Sizes,
+    queue: Arc<Queue>,
+    log_filter: LogFilter,
+    metrics: Arc<Metrics>,
     /// Ends the health checks of the deployments in force.
-    pub(crate) checks: Mutex<CancellationToken>,
-    pub(crate) tracker: TaskTracker,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) closing: CancellationToken,
+    checks: Mutex<CancellationToken>,
+    tracker: TaskTracker,
+    clock: Arc<dyn Clock>,
+    closing: CancellationToken,
 }
 
 impl Reloader {
+    /// For a server that was started with this configuration.
+    pub(crate) fn new(
+        (source, log_filter, sizes): (Source, LogFilter, Sizes),
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        deployments: Arc<Deployments>,
+        edge: &Edge,
+    ) -> Self {
+        Self {
+            source,
+            started: config.clone(),
+            current: config.clone().into(),
+            deployments,
+            sizes,
+            queue: edge.queue.clone(),
+            log_filter,
+            metrics: metrics.clone(),
+            checks: Mutex::default(),
+            tracker: edge.tracker.clone(),
+            clock: edge.clock.clone(),
+            closing: edge.closing.clone(),
+        }
+    }
+
     /// Reads the settings again. What is running goes on as it began; an error changes nothing.
     pub(crate) async fn reload(&self) -> Result<Reloaded, String> {
         let reloaded = self.put_into_force().await;

@@ -129,7 +129,7 @@ impl Server {
             ledger: engines.ledger(),
             counter,
             files,
-            queue: queue.clone(),
+            queue,
             bus,
             clock: clock.clone(),
             meter: metrics.clone(),
@@ -147,35 +147,13 @@ impl Server {
         });
         tracker.spawn(edge.identity.clone().keep(closing.clone()));
         tracker.spawn(tidewire_edge::sweep_streams(edge.clone()));
-        let reloader = Arc::new(Reloader {
-            source,
-            started: config.clone(),
-            current: config.clone().into(),
-            deployments: deployments.clone(),
-            sizes: pool.sizes(),
-            queue: queue.clone(),
-            log_filter,
-            metrics: metrics.clone(),
-            checks: std::sync::Mutex::default(),
-            tracker: tracker.clone(),
-            clock: clock.clone(),
-            closing: closing.clone(),
-        });
+        let reload = (source, log_filter, pool.sizes());
+        let reloader = Arc::new(Reloader::new(reload, config, metrics, deployments.clone(), &edge));
         reloader.check_health();
-        let operations = Arc::new(Operations {
-            engines: engines.clone(),
-            metrics: metrics.clone(),
-            queue,
-            reloader: reloader.clone(),
-            running: pool.running(),
-            draining: draining.clone(),
-            closing: closing.clone(),
-            tracker: tracker.clone(),
-            clock: clock.clone(),
-        });
+        let operations = Operations::new(&engines, metrics, reloader.clone(), pool.running(), &edge);
         let kept = Duration::from_hours(config.retention.age_hours);
         tracker.spawn(tidewire_edge::keep_batches(edge.clone(), kept));
-        let router = tidewire_edge::router(edge.clone(), operations::endpoints(&operations));
+        let router = tidewire_edge::router(edge.clone(), operations::endpoints(&Arc::new(operations)));
         tracker.spawn(listen(listener, router, edge, config.limits.connections));
         tracker.spawn(expire(engines.clone(), clock.clone(), closing.clone()));
         Self { engines, deployments, reloader, pool, tracker, clock, draining, closing }

@@ -115,7 +115,7 @@ fn script_words(tokens: u32) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_asks_for_time_is_not_asked_before_and_a_route_without_others_says_when() {
-    let wait = Duration::from_secs(3600);
+    let wait = Duration::from_hours(1);
     let (bad, good, server) = pair(Script::failing(Fault::too_many_requests(Some(wait))), "wait_ms = 1000");
     for _ in 0..5 {
         assert_eq!(run(&server, &chat()).await.0["deployment"], "good");

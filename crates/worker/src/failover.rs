@@ -286,14 +286,12 @@ fn affinity(route: &Route, task: &Task) -> u64 {
         return 0;
     }
     let tenant = task.tenant.0.to_le_bytes();
-    match &task.spec.turn.lane {
-        Some(lane) => Ask::affinity(&[&tenant, lane.as_bytes()].concat()),
-        None => {
-            let wants: Wants<'_> = serde_json::from_slice(&task.spec.input).unwrap_or_default();
-            let first = wants.messages.iter().take(FIRST_MESSAGES).map(|message| message.get().as_bytes());
-            Ask::affinity(&std::iter::once(&tenant[..]).chain(first).collect::<Vec<_>>().concat())
-        }
+    if let Some(lane) = &task.spec.turn.lane {
+        return Ask::affinity(&[&tenant, lane.as_bytes()].concat());
     }
+    let wants: Wants<'_> = serde_json::from_slice(&task.spec.input).unwrap_or_default();
+    let first = wants.messages.iter().take(FIRST_MESSAGES).map(|message| message.get().as_bytes());
+    Ask::affinity(&std::iter::once(&tenant[..]).chain(first).collect::<Vec<_>>().concat())
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ const LEVELS: [Level; 5] = [
     ("tidewire_deployment_headroom", "What is left of its minute, from 0 to 1", |view| view.headroom.to_string()),
 ];
 
-/// The metrics of routes, in OpenMetrics' text format. As many lines as the configuration has deployments in routes: no
+/// The metrics of routes, in the text format of `OpenMetrics`. As many lines as the configuration has deployments in routes: no
 /// label comes from a request.
 pub(super) fn metrics(operations: &Operations) -> String {
     let views = views(operations);

@@ -137,12 +137,11 @@ impl Deployments {
             configured.insert(name, made);
         }
         for (name, url) in self.upstreams() {
-            let backend = match self.backends.get(&name) {
-                Some(backend) => backend,
-                None => {
-                    let upstream = Arc::new(upstream(url)?);
-                    embeds(upstream.clone(), upstream)
-                }
+            let backend = if let Some(backend) = self.backends.get(&name) {
+                backend
+            } else {
+                let upstream = Arc::new(upstream(url)?);
+                embeds(upstream.clone(), upstream)
             };
             others.insert(name.clone(), backend);
             records.push(Deployment { slots: UPSTREAM_SLOTS, ..Deployment::new(name, Takes::Any) });
