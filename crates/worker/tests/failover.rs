@@ -50,6 +50,7 @@ fn world(first: Script, second: Script) -> World {
         files: Arc::new(files),
         tasks: engine.clone(),
         ledger: engine.clone(),
+        counter: Arc::new(tidewire_core::tokens::Counter::without_tokenizers()),
         dispatch,
         queue: queue.clone(),
         bus: Arc::new(memory::Bus::new()),
