@@ -170,17 +170,17 @@ mod tests {
     use super::*;
     use tidewire_core::TenantId;
 
-    fn allowance(limit: u64, remaining: u64) -> Option<Allowance> {
-        Some(Allowance { limit, remaining, reset: Duration::from_millis(90_500) })
+    const fn allowance(limit: u64, remaining: u64) -> Allowance {
+        Allowance { limit, remaining, reset: Duration::from_millis(90_500) }
     }
 
     #[test]
     fn headers_tell_of_each_limit_and_of_the_scarcer_tokens() {
         let left = Left {
-            requests: allowance(60, 59),
-            input_tokens: allowance(1000, 900),
-            output_tokens: allowance(100, 10),
-            cost: allowance(5_000_000_000, 1_250_000_000),
+            requests: Some(allowance(60, 59)),
+            input_tokens: Some(allowance(1000, 900)),
+            output_tokens: Some(allowance(100, 10)),
+            cost: Some(allowance(5_000_000_000, 1_250_000_000)),
         };
         let headers = headers(&left);
         let get = |name: &str| headers[name].to_str().unwrap().to_owned();
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(get("tidewire-remaining-input-tokens"), "900");
         assert_eq!((get("tidewire-limit-usd"), get("tidewire-remaining-usd")), ("5.000000".into(), "1.250000".into()));
         assert!(super::headers(&Left::default()).is_empty());
-        let only = Left { input_tokens: allowance(5, 1), ..Left::default() };
+        let only = Left { input_tokens: Some(allowance(5, 1)), ..Left::default() };
         assert_eq!(super::headers(&only).len(), 6, "{only:?}");
     }
 

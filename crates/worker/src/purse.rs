@@ -142,10 +142,9 @@ impl<'w> Purse<'w> {
         let (chunk, answer) = (*chunk, asking.await);
         self.asking = None;
         match answer {
-            Ok(()) => self.held.output_tokens += chunk,
-            Err(ReserveError::Over(over)) => self.refused = Some(over),
             // An engine that is away refuses nobody: what is used is settled once it is back.
-            Err(ReserveError::Unavailable(_)) => self.held.output_tokens += chunk,
+            Ok(()) | Err(ReserveError::Unavailable(_)) => self.held.output_tokens += chunk,
+            Err(ReserveError::Over(over)) => self.refused = Some(over),
         }
     }
 

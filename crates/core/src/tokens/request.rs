@@ -163,7 +163,9 @@ impl<'a> Pieces<'a> {
         } else if let Ok(text) = serde_json::from_str::<String>(content.get()) {
             self.texts.push(Cow::Owned(text));
         } else if let Ok(parts) = serde_json::from_str::<Vec<&'a RawValue>>(content.get()) {
-            parts.into_iter().for_each(|part| self.part(part));
+            for part in parts {
+                self.part(part);
+            }
         }
     }
 

@@ -52,10 +52,10 @@ impl Column {
         }
     }
 
-    fn of(self, row: &UsageRow) -> String {
+    fn of(self, edge: &Edge, row: &UsageRow) -> String {
         match self {
             Self::Day => show(row.day),
-            Self::Tenant => row.tenant.0.to_string(),
+            Self::Tenant => edge.identity.tenant_name(row.tenant),
             Self::Key => row.payer.key.map(|key| key.to_string()).unwrap_or_default(),
             Self::User => row.payer.user.as_deref().unwrap_or_default().to_owned(),
             Self::Route => row.route.to_string(),
@@ -93,14 +93,15 @@ pub(super) async fn usage(State(edge): State<Arc<Edge>>, caller: Caller, raw: Ra
         Some(other) => return Err(invalid(format!("`format` is `json` or `csv`, not `{other}`"))),
     };
     let columns = columns(asked.group_by.as_deref().unwrap_or("day"))?;
-    let tenant = tenant(&caller, asked.tenant.as_deref())?;
+    let tenant = tenant(&edge, &caller, asked.tenant.as_deref())?;
     let (from_day, to_day) = days(asked.from.as_deref(), asked.to.as_deref(), edge.clock.now())?;
     let mut rows = edge.ledger.usage(UsageQuery { tenant, from_day, to_day }).await?;
     // Whoever speaks for one user alone sees that one's.
     if let Some(user) = caller.payer.user.as_ref().filter(|_| !caller.scopes.has(Scope::Users)) {
         rows.retain(|row| row.payer.user.as_ref() == Some(user));
     }
-    let report = report(&rows, &columns, (from_day, to_day));
+    let named = |column: Column, row: &UsageRow| column.of(&edge, row);
+    let report = report(&rows, &columns, (from_day, to_day), named);
     if !csv {
         return Ok(Json(report).into_response());
     }
@@ -111,17 +112,18 @@ pub(super) async fn usage(State(edge): State<Arc<Edge>>, caller: Caller, raw: Ra
 }
 
 /// Whose usage: the caller's own tenant's, or any one's for an operator.
-fn tenant(caller: &Caller, asked: Option<&str>) -> Result<Option<TenantId>, Refusal> {
+fn tenant(edge: &Edge, caller: &Caller, asked: Option<&str>) -> Result<Option<TenantId>, Refusal> {
     let Some(asked) = asked else { return Ok(Some(caller.tenant)) };
-    if asked.parse() == Ok(caller.tenant.0) {
-        return Ok(Some(caller.tenant));
+    let named = edge.identity.tenant_named(asked);
+    if named == Some(caller.tenant) {
+        return Ok(named);
     }
+    // Before anything is said of the name: whoever may not look learns nothing.
     caller.require(Scope::AdminRead)?;
-    match asked {
-        "all" => Ok(None),
-        number => {
-            number.parse().map(|id| Some(TenantId(id))).map_err(|_| invalid("`tenant` is a tenant's number, or `all`"))
-        }
+    match named {
+        None if asked == "all" => Ok(None),
+        None => Err(Refusal::new(Code::UnknownTenant, format!("there is no tenant `{asked}`"))),
+        named => Ok(named),
     }
 }
 
@@ -167,11 +169,16 @@ fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(Code::InvalidRequest, message)
 }
 
-fn report(rows: &[UsageRow], columns: &[Column], (from, to): (u32, u32)) -> UsageReport {
+fn report(
+    rows: &[UsageRow],
+    columns: &[Column],
+    (from, to): (u32, u32),
+    named: impl Fn(Column, &UsageRow) -> String,
+) -> UsageReport {
     let mut groups: BTreeMap<Vec<String>, Totals> = BTreeMap::new();
     let mut total = Totals::default();
     for row in rows {
-        let key = columns.iter().map(|column| column.of(row)).collect();
+        let key = columns.iter().map(|column| named(*column, row)).collect();
         add(groups.entry(key).or_default(), row.totals);
         add(&mut total, row.totals);
     }
@@ -242,6 +249,14 @@ mod tests {
     use super::*;
     use tidewire_core::{Money, Payer};
 
+    fn plain(column: Column, row: &UsageRow) -> String {
+        match column {
+            Column::Day => show(row.day),
+            Column::User => row.payer.user.as_deref().unwrap_or_default().to_owned(),
+            _ => row.route.to_string(),
+        }
+    }
+
     fn row(day: u32, user: &str, output_tokens: u64) -> UsageRow {
         let usage = Usage { output_tokens, cost: Money(1_500_000_000), ..Usage::default() };
         UsageRow {
@@ -257,12 +272,12 @@ mod tests {
     #[test]
     fn rows_are_summed_by_what_is_asked_for() {
         let rows = [row(20_393, "b", 1), row(20_393, "a", 2), row(20_394, "a", 4)];
-        let by_day = report(&rows, &columns("day").unwrap(), (20_393, 20_394));
+        let by_day = report(&rows, &columns("day").unwrap(), (20_393, 20_394), plain);
         assert_eq!((by_day.from.as_str(), by_day.to.as_str()), ("2025-11-01", "2025-11-02"));
         let days: Vec<_> = by_day.rows.iter().map(|line| (line.day.as_deref(), line.sums.output_tokens)).collect();
         assert_eq!(days, [(Some("2025-11-01"), 3), (Some("2025-11-02"), 4)]);
         assert_eq!((by_day.total.tasks, by_day.total.cost_usd), (3, 4.5));
-        let by_user = report(&rows, &columns("user,route").unwrap(), (20_393, 20_394));
+        let by_user = report(&rows, &columns("user,route").unwrap(), (20_393, 20_394), plain);
         assert_eq!(by_user.rows[0].user.as_deref(), Some("a"));
         assert_eq!(by_user.rows[0].sums.output_tokens, 6);
         assert!(columns("user,model").is_err());
@@ -282,7 +297,7 @@ mod tests {
     fn a_name_is_no_formula_and_breaks_no_line() {
         let rows = [row(20_393, "=HYPERLINK(\"x\")", 1), row(20_393, "a,b", 1)];
         let columns = columns("user").unwrap();
-        let text = written(&report(&rows, &columns, (20_393, 20_393)), &columns);
+        let text = written(&report(&rows, &columns, (20_393, 20_393), plain), &columns);
         let lines: Vec<_> = text.split("\r\n").collect();
         assert_eq!(lines[0], "user,tasks,input_tokens,cached_tokens,output_tokens,reasoning_tokens,cost_usd,estimated");
         assert_eq!(lines[1], "\"'=HYPERLINK(\"\"x\"\")\",1,0,0,1,0,1.500000000,false");
