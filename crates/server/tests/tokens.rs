@@ -70,6 +70,7 @@ fn claims() -> Value {
     json!({ "iss": "https://issuer.example", "aud": "tidewire", "sub": "ann", "exp": now_s() + 600 })
 }
 
+#[allow(clippy::needless_pass_by_value)] // Reads better at the call: `with(json!(...))`.
 fn with(changes: Value) -> Value {
     let mut claims = claims();
     for (name, value) in changes.as_object().unwrap() {
@@ -93,7 +94,8 @@ fn start_with(algorithm: &str, key: &[u8], further: &str) -> (Server, [tempfile:
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("key");
     std::fs::write(&file, key).unwrap();
-    let (server, secrets) = start(&section(algorithm, &format!("key_file = {file:?}\n{further}")));
+    let key_file = format!("key_file = \"{}\"\n{further}", file.display());
+    let (server, secrets) = start(&section(algorithm, &key_file));
     (server, [secrets, dir])
 }
 

@@ -48,7 +48,7 @@ impl LimitArgs {
 #[derive(Subcommand, Debug)]
 pub(crate) enum KeysCommand {
     /// Make a key. It is printed this once
-    Create(CreateKey),
+    Create(Box<CreateKey>),
     /// List keys, without their secrets
     List {
         #[command(flatten)]
@@ -173,7 +173,7 @@ pub(crate) struct SetTenant {
 /// Runs `tidewire keys`.
 pub(crate) async fn run(command: KeysCommand) -> Outcome {
     match command {
-        KeysCommand::Create(args) => create(args).await,
+        KeysCommand::Create(args) => create(*args).await,
         KeysCommand::List { remote, tenant, json } => {
             let list = Http::new(&remote.endpoint())?.keys(tenant.as_deref()).await?;
             print(json, &list, || keys(&list))

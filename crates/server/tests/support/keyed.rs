@@ -16,7 +16,7 @@ pub fn start(further: &str) -> (Server, tempfile::TempDir) {
     let secrets = tempfile::tempdir().unwrap();
     let file = secrets.path().join("admin.key");
     std::fs::write(&file, format!("{ADMIN}\n")).unwrap();
-    let config = format!("{}[identity]\nadmin_key_file = {file:?}\n{further}", scripted(8));
+    let config = format!("{}[identity]\nadmin_key_file = \"{}\"\n{further}", scripted(8), file.display());
     (Server::start(&config), secrets)
 }
 
@@ -35,6 +35,7 @@ pub async fn make_tenant(server: &Server, name: &str) {
 }
 
 /// Makes a key: its id, and the key itself.
+#[allow(clippy::needless_pass_by_value)] // Reads better at the call: `make_key(&server, json!(...))`.
 pub async fn make_key(server: &Server, new: Value) -> (String, String) {
     let (status, made) = with_key(server, ADMIN, "POST", "/v1/admin/keys", &new).await;
     assert_eq!(status, 201, "{made}");
