@@ -29,12 +29,14 @@ impl Open {
     /// Reads until this was said.
     async fn until(&mut self, said: &str) {
         let mut buffer = [0; 4096];
-        while !self.1.contains(said) {
-            let read = tokio::time::timeout(PATIENCE, self.0.read(&mut buffer)).await;
-            let read = read.unwrap_or_else(|_| panic!("`{said}` in time; there was {}", self.1)).unwrap();
-            assert!(read > 0, "`{said}` before the end; there was {}", self.1);
-            self.1.push_str(&String::from_utf8_lossy(&buffer[..read]));
-        }
+        let hearing = async {
+            while !self.1.contains(said) {
+                let read = self.0.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "`{said}` before the end; there was {}", self.1);
+                self.1.push_str(&String::from_utf8_lossy(&buffer[..read]));
+            }
+        };
+        tokio::time::timeout(PATIENCE, hearing).await.unwrap_or_else(|_| panic!("`{said}` in time"));
     }
 }
 
@@ -60,11 +62,15 @@ async fn what_a_revoked_key_had_opened_closes_and_opens_no_more() {
     let mut poll = Open::get(&server, &key, "/v1/stream/room?offset=now&live=long-poll", "*/*").await;
 
     revoke(&server, &id).await;
-    let closed = loop {
-        if let Err(closed) = next(&mut socket).await {
-            break closed;
+    // The task goes on and says more, so a socket that does not close is never silent.
+    let closing = async {
+        loop {
+            if let Err(closed) = next(&mut socket).await {
+                return closed;
+            }
         }
     };
+    let closed = tokio::time::timeout(PATIENCE, closing).await.expect("the socket closes in time");
     assert_eq!(closed, (4501, "key_revoked".to_owned()));
     events.until("event: error\ndata: {\"code\":\"key_revoked\"").await;
     stream.until("event: error\ndata: {\"code\":\"key_revoked\"").await;
