@@ -80,7 +80,7 @@ enum Command {
     #[command(subcommand)]
     Data(data::DataCommand),
     /// Load a server, and say how it bears it
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     /// Read a document from stdin and write its text; the server starts this for each file
     #[cfg(feature = "documents")]
     #[command(hide = true)]
@@ -134,7 +134,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Restore(args) => backup::restore(&args),
         Command::Usage(args) => block_on(usage::run(args)),
         Command::Data(command) => data::run(&command),
-        Command::Bench(args) => block_on(bench::run(args)),
+        Command::Bench(args) => block_on(bench::run(*args)),
         #[cfg(feature = "documents")]
         Command::ExtractText(args) => extract_text::run(&args),
     };

@@ -115,8 +115,13 @@ async fn metrics_have_opentelemetrys_names_and_tell_what_the_upstream_sent() {
     traffic(&server, 0, 6).await;
     upstream.play_once(Script::failing(Fault::context_too_long()));
     assert_eq!(chat(&server, "public", "one-more", false).await, 400);
+    let embeddings = r#"{"model":"public","input":["a","b"]}"#;
+    assert_eq!(ask(&server, "POST", "/v1/embeddings", "content-type: application/json\r\n", embeddings).await.0, 200);
     let samples = settled(&server).await;
 
+    let of_embeddings = [("gen_ai_operation_name", "embeddings"), ("gen_ai_request_model", "public")];
+    near(sum(&samples, "gen_ai_server_request_duration_seconds_count", &of_embeddings), 1.0);
+    near(sum(&samples, "gen_ai_client_operation_duration_seconds_count", &of_embeddings), 1.0);
     let served = [("gen_ai_operation_name", "chat"), ("gen_ai_request_model", "public")];
     let count = |name: &str| sum(&samples, &format!("{name}_count"), &served);
     near(count("gen_ai_server_request_duration_seconds"), 7.0);

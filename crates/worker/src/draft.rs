@@ -1,9 +1,10 @@
 //! A task's log as its writer sees it: where the tail is, what text stands, what was used.
 
 use crate::Worker;
+use crate::subject;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidewire_core::port::{Append, AppendError, Appended, Cursor, Measurement, ReadError, Subject, Writer};
+use tidewire_core::port::{Append, AppendError, Appended, Cursor, Measurement, ReadError, Writer};
 use tidewire_core::route::Plan;
 use tidewire_core::task::Lease;
 use tidewire_core::{Ending, Entry, Event, Fence, Kind, LogRef, Offset, Outcome, Task, Usage};
@@ -239,7 +240,7 @@ impl Draft {
         let took = worker.clock.now().since(task.submitted_at);
         worker.meter.record(Measurement::Total(took));
         worker.meter.record(Measurement::OutputTokens(usage.output_tokens));
-        worker.meter.record(Measurement::Served(Subject::chat(&task.spec.model), took, error.as_deref()));
+        worker.meter.record(Measurement::Served(subject::of(task), took, error.as_deref()));
         if outcome == Outcome::Failed {
             tracing::info!(task = %task.id, "the task failed");
         }

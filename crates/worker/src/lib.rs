@@ -21,6 +21,7 @@ mod reaper;
 mod retry;
 mod run;
 mod slots;
+mod subject;
 mod waits;
 
 pub use backends::Backends;

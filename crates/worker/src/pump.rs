@@ -5,13 +5,14 @@ use crate::Worker;
 use crate::draft::{Barred, Draft};
 use crate::keeper::{Leash, Order};
 use crate::purse::Purse;
+use crate::subject;
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, future, stream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{
-    Appended, Asked, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request, Subject, UpstreamLimit,
+    Appended, Asked, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request, UpstreamLimit,
 };
 use tidewire_core::route::Flight;
 use tidewire_core::{Entry, Failure, Kind, Task, Timestamp, Usage, tokens};
@@ -143,7 +144,7 @@ fn measure(
     (per_token, usage): (Option<Duration>, Usage),
     finish: &Finish,
 ) {
-    let subject = Subject::chat(&task.spec.model);
+    let subject = subject::of(task);
     if let Some(per_token) = per_token {
         worker.meter.record(Measurement::PerToken(per_token));
         worker.meter.record(Measurement::ServedPerToken(subject, per_token));
@@ -256,7 +257,7 @@ impl Intake {
             self.first_committed = true;
             let waited = worker.clock.now().since(task.submitted_at);
             worker.meter.record(Measurement::FirstToken(waited));
-            worker.meter.record(Measurement::ServedFirstToken(Subject::chat(&task.spec.model), waited));
+            worker.meter.record(Measurement::ServedFirstToken(subject::of(task), waited));
         }
     }
 

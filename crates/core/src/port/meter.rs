@@ -49,13 +49,6 @@ pub struct Subject<'a> {
     pub route: &'a str,
 }
 
-impl<'a> Subject<'a> {
-    /// A chat.
-    pub const fn chat(route: &'a str) -> Self {
-        Self { operation: Operation::Chat, route }
-    }
-}
-
 /// What was asked for, as OpenTelemetry's `gen_ai.operation.name` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {

@@ -1,4 +1,4 @@
-//! OpenTelemetry's GenAI conventions in Prometheus' form: dots become underscores, and seconds are named. By operation,
+//! OpenTelemetry's conventions for generative AI in Prometheus' form: dots become underscores, and seconds are named. By operation,
 //! route and provider: whatever a caller may make up is no label here.
 
 use prometheus_client::metrics::family::Family;
