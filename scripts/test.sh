@@ -37,6 +37,9 @@ slots = 24'
 say "the official OpenAI clients, on the scripted backend"
 serve_for_tests "$scripted"
 tests/openai/run.sh "$url" scripted
+say "the official OpenAI clients, with what Anthropic, Gemini and Azure answer"
+# In a shell of its own: it starts a server of its own beside the one that runs.
+(tests/openai/providers.sh)
 say "the conformance tests of Durable Streams"
 tests/durable-streams/run.sh "$url" 1000
 say "the chat page in a browser"
