@@ -119,6 +119,14 @@ await test("a_file_is_uploaded_read_back_and_named_in_a_message", async () => {
   await assert.rejects(client.chat.completions.create(ask(5, { messages })), unknown);
 });
 
+await test("texts_become_vectors_in_their_order", async () => {
+  if (!scripted) return;
+  const { data, usage } = await client.embeddings.create({ model, input: ["tide", "wire", "tide"] });
+  assert.deepEqual(data[0].embedding, data[2].embedding);
+  assert.notDeepEqual(data[0].embedding, data[1].embedding);
+  assert.ok(usage.prompt_tokens > 0 && data[0].embedding.every(Number.isFinite));
+});
+
 await test("an_unknown_model_is_a_not_found_error", async () => {
   const error = await client.chat.completions.create(ask(5, { model: "no-such-model" })).catch((error) => error);
   assert.ok(error instanceof OpenAI.NotFoundError, String(error));

@@ -140,8 +140,9 @@ def the_head_says_who_answered_how_long_it_took_and_what_it_cost():
     raw = client.chat.completions.with_raw_response.create(**ask(5))
     for name in ("tidewire-queue-ms", "tidewire-ttft-ms", "tidewire-total-ms", "tidewire-cost-usd"):
         assert float(raw.headers[name]) >= 0, name
+    assert raw.headers["tidewire-deployment"]
     raw = client.chat.completions.with_raw_response.create(stream=True, **ask(5))
-    assert int(raw.headers["tidewire-ttft-ms"]) >= 0
+    assert raw.headers["tidewire-deployment"] and int(raw.headers["tidewire-ttft-ms"]) >= 0
     assert list(raw.parse())
 
 
@@ -158,6 +159,20 @@ def a_task_goes_on_without_its_caller_where_that_was_asked_for():
     assert record["state"] == "done" and text, record
     error = raises(openai.BadRequestError, lambda: streamed(**ask(5, extra_headers={"tidewire-on-disconnect": "no"})))
     assert "tidewire-on-disconnect" in error.message
+
+
+@test
+def texts_become_vectors_in_their_order():
+    if not SCRIPTED:
+        return
+    answer = client.embeddings.create(model=MODEL, input=["tide", "wire", "tide"])
+    first, second, third = (item.embedding for item in answer.data)
+    assert first == third and first != second and all(isinstance(number, float) for number in first)
+    assert [item.index for item in answer.data] == [0, 1, 2] and answer.usage.prompt_tokens > 0
+    floats = client.embeddings.create(model=MODEL, input="tide", encoding_format="float")
+    assert all(abs(a - b) < 1e-6 for a, b in zip(floats.data[0].embedding, first, strict=True)), "in either format"
+    error = raises(openai.BadRequestError, lambda: client.embeddings.create(model=MODEL, input=[]))
+    assert "empty" in error.message, error.message
 
 
 @test

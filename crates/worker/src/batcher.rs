@@ -50,6 +50,8 @@ struct Kind {
     model: Arc<str>,
     dimensions: Option<u32>,
     timeouts: Timeouts,
+    /// Upstreams take texts or tokens in one call, not both.
+    tokens: bool,
 }
 
 /// A call that has not begun.
@@ -138,7 +140,8 @@ impl Embedder for Batcher {
             return self.inner.embed(request).await;
         }
         let (reply, answer) = oneshot::channel();
-        let kind = Kind { model: request.model, dimensions: request.dimensions, timeouts: request.timeouts };
+        let tokens = matches!(request.inputs.first(), Some(EmbedInput::Tokens(_)));
+        let kind = Kind { model: request.model, dimensions: request.dimensions, timeouts: request.timeouts, tokens };
         self.join(kind, Caller { inputs: request.inputs, bytes, reply });
         answer.await.unwrap_or_else(|_| Err(BackendError::new(Fault::Broken, "the call was given up")))
     }
@@ -188,7 +191,7 @@ impl Call {
     }
 
     fn request(&self, inputs: Vec<EmbedInput>) -> EmbedRequest {
-        let Kind { model, dimensions, timeouts } = self.kind.clone();
+        let Kind { model, dimensions, timeouts, tokens: _ } = self.kind.clone();
         EmbedRequest { model, inputs, dimensions, timeouts }
     }
 }

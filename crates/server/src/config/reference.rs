@@ -61,6 +61,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("timeouts.connect_ms", "5000", "for a connection to an upstream, in milliseconds"),
     setting("timeouts.first_token_ms", "60000", "from a request to its first token, in milliseconds"),
     setting("timeouts.between_tokens_ms", "30000", "between two tokens, in milliseconds"),
+    setting(
+        "embeddings.inputs",
+        "256",
+        "inputs of many callers that go upstream in one call; a request with more goes alone",
+    ),
+    setting("embeddings.bytes", "524288", "bytes of such a call's inputs"),
+    setting("embeddings.wait_ms", "5", "how long the first of them waits for others, in milliseconds"),
     setting("retention.age_hours", "168", "tasks and logs that ended longer ago are deleted"),
     setting(
         "retention.bytes",

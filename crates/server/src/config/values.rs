@@ -17,6 +17,7 @@ pub(crate) struct Config {
     pub(crate) queue: Queue,
     pub(crate) worker: Worker,
     pub(crate) timeouts: Timeouts,
+    pub(crate) embeddings: Embeddings,
     pub(crate) retention: Retention,
     pub(crate) access: Access,
     pub(crate) identity: Identity,
@@ -93,6 +94,14 @@ pub(crate) struct Timeouts {
     pub(crate) connect_ms: u64,
     pub(crate) first_token_ms: u64,
     pub(crate) between_tokens_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Embeddings {
+    pub(crate) inputs: usize,
+    pub(crate) bytes: usize,
+    pub(crate) wait_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -311,6 +320,7 @@ impl Default for Config {
             queue: Queue::default(),
             worker: Worker::default(),
             timeouts: Timeouts::default(),
+            embeddings: Embeddings::default(),
             retention: Retention::default(),
             access: Access::default(),
             identity: Identity::default(),
@@ -362,6 +372,12 @@ impl Default for Worker {
 impl Default for Timeouts {
     fn default() -> Self {
         Self { connect_ms: 5_000, first_token_ms: 60_000, between_tokens_ms: 30_000 }
+    }
+}
+
+impl Default for Embeddings {
+    fn default() -> Self {
+        Self { inputs: 256, bytes: 512 * 1024, wait_ms: 5 }
     }
 }
 

@@ -13,9 +13,11 @@ use tidewire_core::Catalog;
 use tidewire_core::catalog::{Deployment, Takes};
 use tidewire_core::port::{Backend, Clock, Embedder, Model};
 use tidewire_core::route::{Fleet, Plan, Route};
+use tidewire_worker::batcher::{self, Batcher};
 use tidewire_worker::embeddings::Embeds;
 use tidewire_worker::{Backends, Checked, Slots};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Tasks at once at an upstream, unless set: more than one small upstream takes, and few enough that their
 /// connections stay cheap.
@@ -61,6 +63,8 @@ pub(crate) struct Deployments {
     checked: Mutex<Vec<Checked>>,
     upstreams: Vec<String>,
     clock: Arc<dyn Clock>,
+    /// Calls of many callers at once.
+    calls: TaskTracker,
     /// Models that run in this process.
     local: Local,
 }
@@ -76,6 +80,7 @@ impl Deployments {
             checked: Mutex::default(),
             upstreams: upstreams.to_vec(),
             clock: clock.clone(),
+            calls: TaskTracker::new(),
             local: Local::start(config, clock)?,
         };
         let made = deployments.of(config)?;
@@ -141,7 +146,7 @@ impl Deployments {
                 backend
             } else {
                 let upstream = Arc::new(upstream(url)?);
-                embeds(upstream.clone(), upstream)
+                self.embeds(config, upstream.clone(), upstream)
             };
             others.insert(name.clone(), backend);
             records.push(Deployment { slots: UPSTREAM_SLOTS, ..Deployment::new(name, Takes::Any) });
@@ -183,25 +188,33 @@ impl Deployments {
 
     fn backend(&self, config: &Config, deployment: &DeploymentConfig) -> Result<(Arc<dyn Backend>, usize), String> {
         Ok(match (Upstream::of(deployment)?, deployment.backend) {
-            (Some(Upstream { backend, embedder: Some(embedder) }), _) => (embeds(backend, embedder), UPSTREAM_SLOTS),
+            (Some(Upstream { backend, embedder: Some(embedder) }), _) => {
+                (self.embeds(config, backend, embedder), UPSTREAM_SLOTS)
+            }
             (Some(Upstream { backend, embedder: None }), _) => (backend, UPSTREAM_SLOTS),
             (None, BackendKind::Local) => self.local.deployment(config, deployment, &self.clock)?,
             (None, _) => {
                 let scripted = Arc::new(Scripted::new(Script::default()));
-                (embeds(scripted.clone(), scripted), SCRIPTED_SLOTS)
+                (self.embeds(config, scripted.clone(), scripted), SCRIPTED_SLOTS)
             }
         })
+    }
+
+    /// A backend that also makes vectors, of many callers' inputs at once.
+    fn embeds(&self, config: &Config, backend: Arc<dyn Backend>, embedder: Arc<dyn Embedder>) -> Arc<dyn Backend> {
+        let bounds = batcher::Bounds {
+            inputs: config.embeddings.inputs,
+            bytes: config.embeddings.bytes,
+            wait: Duration::from_millis(config.embeddings.wait_ms),
+        };
+        let batcher = Batcher::new(embedder, self.clock.clone(), self.calls.clone(), bounds);
+        Arc::new(Embeds::new(backend, Arc::new(batcher)))
     }
 
     /// Ends what backends run of their own.
     pub(crate) fn shutdown(&self) {
         self.local.shutdown();
     }
-}
-
-/// A backend that also makes vectors.
-fn embeds(backend: Arc<dyn Backend>, embedder: Arc<dyn Embedder>) -> Arc<dyn Backend> {
-    Arc::new(Embeds::new(backend, embedder))
 }
 
 /// What a backend is made from: the settings without those of routing.
