@@ -231,6 +231,6 @@ async fn openai_callers_get_openai_errors() {
     assert!(status == 404 && body.contains("unknown_model"), "{body}");
     let (status, _, body) = post(r#"{"messages":[{"role":"user","content":"x"}],"script":{"fault":"invalid"}}"#).await;
     assert!(status == 400 && body.contains("invalid_input"), "{body}");
-    let (status, _, body) = post(r#"{"n":2,"messages":[{"role":"user","content":"x"}]}"#).await;
+    let (status, _, body) = post(r#"{"n":99,"messages":[{"role":"user","content":"x"}]}"#).await;
     assert!(status == 400 && body.contains("invalid_request"), "{body}");
 }

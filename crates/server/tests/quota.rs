@@ -2,6 +2,7 @@
 //! itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
 #![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
+#![allow(clippy::float_cmp, reason = "the figures are whole numbers")]
 
 mod support;
 
@@ -16,7 +17,7 @@ const CLIENTS: usize = 64;
 const ROOM: usize = 20;
 
 /// Tokens of an answer, and what they cost at $1000 for a million: a cent.
-const TOKENS: u64 = 10;
+const TOKENS: u32 = 10;
 
 /// A server with one route to this model server, on which this limits all of it.
 fn server(engine: &str, upstream: &Upstream, limit: &str) -> Server {
@@ -35,7 +36,7 @@ fn chat(stream: bool) -> String {
 /// What one client heard: status, head, body. Nothing where the server was killed.
 type Heard = (u16, String, String);
 
-async fn crowd(server: &Server, stream: bool) -> JoinSet<Option<Heard>> {
+fn crowd(server: &Server, stream: bool) -> JoinSet<Option<Heard>> {
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         let address = server.address().to_owned();
@@ -107,13 +108,13 @@ async fn all_stalled(upstream: &Upstream) {
 
 /// All answers stand still until the crowd has been told who is admitted, so that nothing is settled and free again.
 async fn twenty_of_64_are_admitted_by_their_money(engine: &str, stream: bool) {
-    let upstream = Upstream::start(Script { fault: Some(Fault::Silent), ..Script::tokens(TOKENS as u32) });
+    let upstream = Upstream::start(Script { fault: Some(Fault::Silent), ..Script::tokens(TOKENS) });
     let server = server(engine, &upstream, "usd_per_day = 0.2");
-    let mut clients = crowd(&server, stream).await;
+    let mut clients = crowd(&server, stream);
     // A stream's head comes with its first word: whoever is answered by now was refused.
     refused(&hear(&mut clients, CLIENTS - ROOM).await, "budget_exceeded");
     all_stalled(&upstream).await;
-    upstream.play(Script::tokens(TOKENS as u32));
+    upstream.play(Script::tokens(TOKENS));
     upstream.resume();
     for (status, head, body) in hear(&mut clients, ROOM).await {
         assert_eq!(status, 200, "{body}");
@@ -122,7 +123,7 @@ async fn twenty_of_64_are_admitted_by_their_money(engine: &str, stream: bool) {
     is_settled(&server).await;
     let used = get(&server, "/v1/usage?group_by=route,deployment").await;
     assert_eq!(used["total"]["tasks"], ROOM, "{used}");
-    assert_eq!(used["total"]["output_tokens"], ROOM as u64 * TOKENS, "{used}");
+    assert_eq!(used["total"]["output_tokens"], ROOM * TOKENS as usize, "{used}");
     assert_eq!(used["total"]["cost_usd"], 0.2, "{used}");
     assert_eq!((&used["rows"][0]["route"], &used["rows"][0]["deployment"]), (&json!("r"), &json!("up")), "{used}");
     assert_eq!(upstream.counts().calls, ROOM as u64);
@@ -140,10 +141,10 @@ async fn twenty_of_64_parallel_clients_get_the_money_that_there_is_for_twenty() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_of_64_parallel_clients_get_a_minutes_requests() {
     for (engine, stream) in [("memory", true), ("embedded", false)] {
-        let upstream = Upstream::start(Script::tokens(TOKENS as u32));
+        let upstream = Upstream::start(Script::tokens(TOKENS));
         let server = server(engine, &upstream, "requests_per_minute = 20");
         let began = Instant::now();
-        let mut clients = crowd(&server, stream).await;
+        let mut clients = crowd(&server, stream);
         let (admitted, others): (Vec<_>, Vec<_>) =
             hear(&mut clients, CLIENTS).await.into_iter().partition(|(status, ..)| *status == 200);
         // The bucket fills while the crowd comes: one more every three seconds.
@@ -160,14 +161,14 @@ async fn twenty_of_64_parallel_clients_get_a_minutes_requests() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_reserved_is_spent_after_a_kill_and_no_more_is_let_through() {
-    let upstream = Upstream::start(Script { fault: Some(Fault::Silent), ..Script::tokens(TOKENS as u32) });
+    let upstream = Upstream::start(Script { fault: Some(Fault::Silent), ..Script::tokens(TOKENS) });
     let mut server = server("embedded", &upstream, "usd_per_day = 0.2");
-    let mut clients = crowd(&server, true).await;
+    let mut clients = crowd(&server, true);
     refused(&hear(&mut clients, CLIENTS - ROOM).await, "budget_exceeded");
     all_stalled(&upstream).await;
     server.kill();
     server.restart();
-    upstream.play(Script::tokens(TOKENS as u32));
+    upstream.play(Script::tokens(TOKENS));
     is_settled(&server).await;
     let used = get(&server, "/v1/usage").await;
     assert_eq!((&used["total"]["cost_usd"], &used["total"]["estimated"]), (&json!(0.2), &json!(true)), "{used}");

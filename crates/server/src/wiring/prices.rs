@@ -79,7 +79,7 @@ fn known(provider: Provider<'_>, model: &str, at: Timestamp) -> Option<Known> {
     };
     let owner = table.providers().find(|owner| owner.id() == read.provider_id);
     let found = owner.and_then(|owner| owner.models().find(|found| found.id() == read.model_id));
-    Some(Known { price, context_tokens: found.and_then(|found| found.context_window()) })
+    Some(Known { price, context_tokens: found.and_then(genai_prices::ModelInfo::context_window) })
 }
 
 #[cfg(test)]

@@ -91,8 +91,10 @@ struct Item<'a, E> {
     embedding: &'a E,
 }
 
+// OpenAI's names.
+#[allow(clippy::struct_field_names)]
 #[derive(Serialize)]
-struct Tokens {
+struct Used {
     prompt_tokens: u64,
     total_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,7 +126,7 @@ impl Vectors {
     }
 
     fn body(self, model: &str, usage: Usage) -> Vec<u8> {
-        let tokens = Tokens {
+        let used = Used {
             prompt_tokens: usage.input_tokens,
             total_tokens: usage.input_tokens,
             cost: (usage.cost.0 > 0).then(|| usage.cost.dollars()),
@@ -134,7 +136,7 @@ impl Vectors {
         body.extend_from_slice(b"],\"model\":");
         let _ = serde_json::to_writer(&mut body, model);
         body.extend_from_slice(b",\"usage\":");
-        let _ = serde_json::to_writer(&mut body, &tokens);
+        let _ = serde_json::to_writer(&mut body, &used);
         body.push(b'}');
         body
     }
