@@ -124,9 +124,9 @@ pub(crate) async fn retry(edge: &Arc<Edge>, caller: &Caller, of: LogRef, dead: V
     commit(edge, log, record, tasks).await
 }
 
-async fn commit(edge: &Arc<Edge>, log: LogRef, record: Record, tasks: Vec<Admitted>) -> Result<Accepted, Refusal> {
+async fn commit(edge: &Arc<Edge>, log: LogRef, record: Record, mut tasks: Vec<Admitted>) -> Result<Accepted, Refusal> {
     let seats: Vec<Seat> = tasks.iter().map(|admitted| hold(edge, &admitted.task)).collect::<Result<_, _>>()?;
-    let reserved = reserve(edge, &tasks).await?;
+    let reserved = reserve(edge, &mut tasks).await?;
     record::put(edge, log, &record).await?;
     let held = seats.into_iter().zip(reserved).zip(tasks);
     let commits = held.map(|((seat, reserved), admitted)| take_held(edge, seat, reserved, admitted.task));
@@ -148,9 +148,9 @@ async fn commit(edge: &Arc<Edge>, log: LogRef, record: Record, tasks: Vec<Admitt
 }
 
 /// Reserves what all of them will use, or nothing.
-async fn reserve(edge: &Edge, tasks: &[Admitted]) -> Result<Vec<Hold>, Refusal> {
+async fn reserve(edge: &Edge, tasks: &mut [Admitted]) -> Result<Vec<Hold>, Refusal> {
     let mut reserved: Vec<Hold> = Vec::with_capacity(tasks.len());
-    for (index, admitted) in tasks.iter().enumerate() {
+    for (index, admitted) in tasks.iter_mut().enumerate() {
         match admitted.reserve(edge).await {
             Ok(hold) => reserved.push(hold),
             Err(refusal) => {

@@ -5,8 +5,8 @@ use crate::Edge;
 use crate::refusal::Refusal;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{Account, Amounts, Clock, Ledger, Left, Limits, Reservation, TaskStore};
-use tidewire_core::{Task, TaskRef, Usage};
+use tidewire_core::port::{Account, Amounts, Clock, Ledger, Left, Limits, Reservation, ReserveError, TaskStore};
+use tidewire_core::{Durability, Task, TaskRef, Usage};
 use tokio_util::task::TaskTracker;
 
 /// A request of up to so many bytes is counted by its model's tokenizer while its sender waits, if somebody limits its
@@ -56,8 +56,9 @@ impl Admitted {
         Self { task, accounts }
     }
 
-    /// Reserves it.
-    pub(crate) async fn reserve(&self, edge: &Edge) -> Result<Hold, Refusal> {
+    /// Reserves it. While the engine takes no changes, a transient task that nobody limits needs no reservation: its usage
+    /// is counted when it ends.
+    pub(crate) async fn reserve(&mut self, edge: &Edge) -> Result<Hold, Refusal> {
         let spec = &self.task.spec;
         let same = *spec.capability == *spec.model;
         let reservation = Reservation {
@@ -72,6 +73,10 @@ impl Admitted {
         let mut hold = Hold::new(edge, self.task.at());
         match edge.ledger.reserve(reservation).await {
             Ok(left) => hold.left = left,
+            Err(ReserveError::Unavailable(_)) if self.accounts.is_empty() && is_transient(&self.task) => {
+                hold.held = None;
+                self.task.spec.reserved = Amounts::default();
+            }
             Err(error) => {
                 hold.held = None;
                 return Err(error.into());
@@ -79,6 +84,10 @@ impl Admitted {
         }
         Ok(hold)
     }
+}
+
+fn is_transient(task: &Task) -> bool {
+    task.id.durability() == Durability::Transient
 }
 
 /// A reservation whose task is not committed yet. Dropped, it is given back, unless the task has come to be.

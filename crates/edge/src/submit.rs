@@ -81,7 +81,7 @@ pub(crate) async fn submit_chat(
 }
 
 /// Takes an admitted task: holds room for it in line and in the ledger, commits it, and puts it in line.
-pub(crate) async fn take(edge: &Edge, admitted: Admitted) -> Result<Accepted, Refusal> {
+pub(crate) async fn take(edge: &Edge, mut admitted: Admitted) -> Result<Accepted, Refusal> {
     // Before room is asked for: whoever repeats itself is told of the task that there is, however full it has become.
     if let Some(known) = known(edge, &admitted.task).await? {
         return Ok(known);

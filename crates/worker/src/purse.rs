@@ -16,7 +16,7 @@ use tidewire_core::{Failure, Price, Spec, Task, Usage};
 /// What is asked for at once, at the least: seconds of a fast model, and a cent of the dearest.
 const LEAST_TOP_UP: u64 = 256;
 
-/// Of what was reserved, a quarter more at a time: an answer of any length asks but a few times.
+/// Of what is held, a quarter more at a time: an answer of any length asks but a few times.
 const TOP_UP_PART: u64 = 4;
 
 /// How far ahead of the end of the reservation more is asked for: tokens of half a second of a fast model. Of a small
@@ -97,7 +97,7 @@ impl<'w> Purse<'w> {
         let more = Usage {
             input_tokens: reads.saturating_sub(self.held.input_tokens),
             output_tokens: if used.output_tokens > 0 && used.output_tokens >= self.held.output_tokens {
-                self.chunk()
+                self.chunk(used.output_tokens)
             } else {
                 0
             },
@@ -129,7 +129,7 @@ impl<'w> Purse<'w> {
             return;
         }
         if written + ahead >= self.held.output_tokens {
-            let chunk = self.chunk();
+            let chunk = self.chunk(written);
             let amounts = self.priced(Usage { output_tokens: chunk, ..Usage::default() });
             let asking = self.worker.ledger.top_up(self.task.at(), amounts, self.worker.clock.now());
             self.asking = Some((chunk, asking));
@@ -163,9 +163,13 @@ impl<'w> Purse<'w> {
         self.task.spec.reserved.requests > 0
     }
 
-    fn chunk(&self) -> u64 {
-        let left = self.used_before.saturating_add(self.max_tokens).saturating_sub(self.held.output_tokens);
-        LEAST_TOP_UP.max(self.task.spec.reserved.output_tokens / TOP_UP_PART).min(left.max(1))
+    /// How much more is asked for by a run that has written so much. It grows with what is held: else an answer of
+    /// megabytes would ask a thousand times, and wait for each answer.
+    fn chunk(&self, written: u64) -> u64 {
+        let held = self.held.output_tokens;
+        let left = self.used_before.saturating_add(self.max_tokens).saturating_sub(held);
+        let short = written.saturating_sub(held);
+        (LEAST_TOP_UP.max(held / TOP_UP_PART) + short).min(left.max(1))
     }
 
     fn priced(&self, more: Usage) -> Amounts {
