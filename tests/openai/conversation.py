@@ -9,7 +9,8 @@ import openai
 
 base, providers = sys.argv[1].rstrip("/"), sys.argv[2]
 client = openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0, timeout=60)
-TEXT = 'Grüße aus\n"Köln" 🙂漢'
+# What the transcripts say.
+TEXTS = dict.fromkeys(("openai", "anthropic", "gemini"), 'Grüße aus\n"Köln" 🙂漢') | {"azure": "Grüße aus Köln"}
 TOOLS = [
     {"type": "function", "function": {"name": name, "description": "Tells.", "parameters": {"type": "object", "properties": {}}}}
     for name in ("get_weather", "get_time")
@@ -28,9 +29,11 @@ def tests(provider):
     def chat(transcript, **fields):
         return client.chat.completions.create(model=f"{provider}-{transcript}", **{"messages": QUESTION, **fields})
 
+    text = TEXTS[provider]
+
     def a_plain_answer_is_whole_and_counted():
         answer = chat("text")
-        assert answer.choices[0].message.content == TEXT, answer
+        assert answer.choices[0].message.content == text, answer
         assert answer.choices[0].finish_reason == "stop"
         assert answer.usage.prompt_tokens > 0 and answer.usage.completion_tokens > 0
         request = asked()
@@ -39,7 +42,7 @@ def tests(provider):
 
     def a_streamed_answer_is_the_same():
         chunks = list(chat("text", stream=True, stream_options={"include_usage": True}))
-        assert "".join(c.delta.content or "" for chunk in chunks for c in chunk.choices) == TEXT
+        assert "".join(c.delta.content or "" for chunk in chunks for c in chunk.choices) == text
         assert chunks[-1].usage.completion_tokens > 0
         assert [c.finish_reason for chunk in chunks for c in chunk.choices if c.finish_reason] == ["stop"]
 
@@ -52,7 +55,7 @@ def tests(provider):
         assert weather.id and time.id and weather.id != time.id
         results = [{"role": "tool", "tool_call_id": call.id, "content": said} for call, said in ((weather, "rain"), (time, "noon"))]
         answer = chat("text", messages=[*QUESTION, answer.message.model_dump(exclude_none=True), *results], tools=TOOLS)
-        assert answer.choices[0].message.content == TEXT
+        assert answer.choices[0].message.content == text
         sent = json.dumps(asked()["body"], ensure_ascii=False)
         assert "rain" in sent and "noon" in sent and "get_weather" in sent, sent
 

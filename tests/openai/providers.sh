@@ -27,6 +27,9 @@ backend = \"$provider\"
 model = \"$transcript\"
 url = \"$at\"
 key_env = \"TIDEWIRE_TEST_PROVIDER_KEY\""
+    # Azure's dated form, which names the deployment in the path.
+    [ "$provider" != azure ] || config="$config
+api_version = \"2024-10-21\""
   done
 done
 TIDEWIRE_TEST_PROVIDER_KEY=a-key-of-a-provider

@@ -15,6 +15,8 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_proto::{Code, Submission};
@@ -36,7 +38,8 @@ pub(crate) async fn chat(State(edge): State<Arc<Edge>>, caller: Caller, request:
     let (streams, include_usage) = (chat.streams()?, chat.includes_usage()?);
     let asked = chat.choices(MAX_CHOICES)?;
     let stays = goes_on_without_caller(&head.headers)?;
-    let accepted = submitted(&edge, &caller, &owned(&bytes), &chat, asked, stays).await?;
+    let input = if asked > 1 { for_one_answer(&bytes)? } else { owned(&bytes) };
+    let accepted = submitted(&edge, &caller, &input, &chat, asked, stays).await?;
     let to_stop = if stays { Vec::new() } else { accepted.iter().map(Accepted::at).collect() };
     let leave = StopOnLeave::new(edge.clone(), to_stop);
     let mut followers = Vec::with_capacity(accepted.len());
@@ -86,6 +89,14 @@ async fn submitted(
 /// held as long as the task is.
 pub(super) fn owned(bytes: &Bytes) -> Bytes {
     if bytes.len() <= COPIED_BYTES { Bytes::copy_from_slice(bytes) } else { bytes.clone() }
+}
+
+/// The request without its `n`: each answer is a task, and no backend is asked for several.
+fn for_one_answer(bytes: &Bytes) -> Result<Bytes, Refusal> {
+    let refused = |error| body::refused(bytes, &error);
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).map_err(refused)?;
+    fields.remove("n");
+    serde_json::to_vec(&fields).map(Bytes::from).map_err(refused)
 }
 
 fn goes_on_without_caller(headers: &HeaderMap) -> Result<bool, Refusal> {
