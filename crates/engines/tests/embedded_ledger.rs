@@ -216,7 +216,7 @@ async fn what_a_full_disk_refused_is_settled_once_when_it_has_room_again() {
     full.store(false, Ordering::SeqCst);
     let well = async {
         while engine.health().is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, well).await.unwrap();
@@ -257,7 +257,7 @@ async fn a_transient_tasks_reservation_waits_for_no_sync_and_one_comes_by_itself
     tokio::time::timeout(PATIENCE, engine.secure(transient(1))).await.expect("it waits for the disk").unwrap();
     let synced = async {
         while asked.load(Ordering::SeqCst) == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, synced).await.expect("nobody syncs what was written");
