@@ -29,13 +29,18 @@ pub(super) struct Choices {
 
 /// One of them.
 struct Line {
-    task: TaskRef,
     follower: Follower,
+    writer: Writer,
+}
+
+/// Makes chunks of its log, and lets its task be once that has ended.
+struct Writer {
+    task: TaskRef,
     chunks: Chunks,
     leave: Arc<Mutex<StopOnLeave>>,
 }
 
-impl Line {
+impl Writer {
     fn write(&mut self, batch: &Batch) -> Written {
         if batch.over {
             self.leave.lock().unwrap_or_else(PoisonError::into_inner).stay(self.task);
@@ -56,10 +61,8 @@ impl Choices {
         let shared = Arc::new(Shared::new(&first.task, accepted.len(), include_usage));
         let leave = Arc::new(Mutex::new(leave));
         let line = |(index, (one, follower)): (usize, (&Accepted, Follower))| Line {
-            task: one.at(),
             follower,
-            chunks: Chunks::new(shared.clone(), index),
-            leave: leave.clone(),
+            writer: Writer { task: one.at(), chunks: Chunks::new(shared.clone(), index), leave: leave.clone() },
         };
         let lines = accepted.iter().zip(followers).enumerate().map(line).collect();
         Some(Self { lines, head: Head::new(&first.task, allowance::headers(&first.left)), leave })
@@ -82,10 +85,10 @@ pub(super) async fn streamed(edge: Arc<Edge>, caller: &Caller, choices: Choices)
             batch.events.iter().for_each(|event| head.hear(event));
             over = batch.over;
             if let Some(error) = failed(&batch).filter(|_| !head.has_said()) {
-                leave.lock().unwrap_or_else(PoisonError::into_inner).stay(first.task);
+                leave.lock().unwrap_or_else(PoisonError::into_inner).stay(first.writer.task);
                 return Err(Fault::with(error, head.into_headers()));
             }
-            let written = first.write(&batch);
+            let written = first.writer.write(&batch);
             // What comes before the first word has no chunk.
             if !written.bytes.is_empty() {
                 opening = written;
@@ -115,14 +118,9 @@ fn body(
     caller: &Caller,
     line: Line,
 ) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send + use<> {
-    let Line { task, follower, mut chunks, leave } = line;
+    let Line { follower, mut writer } = line;
     sse(edge, caller, follower, Waits::untold(), move |batch| match batch {
-        Ok(batch) => {
-            if batch.over {
-                leave.lock().unwrap_or_else(PoisonError::into_inner).stay(task);
-            }
-            chunks.write(batch)
-        }
+        Ok(batch) => writer.write(batch),
         Err(error) => chunks::refused(error),
     })
 }
