@@ -14,6 +14,7 @@ crate::suite::suite!(
     "commit point",
     [EventLog, TaskStore, Ledger],
     [
+        a_task_that_is_there_has_its_log,
         an_end_finishes_the_task_and_settles_it,
         whoever_sees_the_end_finds_the_task_finished_and_settled,
         an_end_settles_once_whoever_settles_again,
@@ -55,6 +56,19 @@ async fn assert_finished<E: TaskStore + Ledger>(engine: &E, task: TaskRef) {
     assert_eq!(record.ended.map(|(_, ending)| ending), Some(ending(Outcome::Done)));
     let totals = engine.totals(TENANT).await.unwrap();
     assert_eq!(totals, Totals { tasks: 1, usage: USAGE }, "the log has ended and the task is not settled");
+}
+
+// Whoever looks through all tasks, as the reaper does, may find a task and run it before its submitter goes on.
+async fn a_task_that_is_there_has_its_log<H: Harness<Engine: EventLog + TaskStore + Ledger>>(h: &H) {
+    let engine = h.open().await;
+    let task = task(h.durability(), 1);
+    let at = task.at();
+    engine.submit(task).await.unwrap();
+    let (_, lease) = engine.lease(at, leasing(0)).await.unwrap();
+    let first = engine.append(leased(at.log(), lease.fence.0, Offset(0), texts(0, 1))).await;
+    assert_eq!(first.unwrap().to, Offset(1), "the task is there and its log is not");
+    let epoch = engine.create(at.log()).await.unwrap();
+    assert_eq!(engine.state(at.log()).await.unwrap().epoch, epoch, "its submitter is told of another log");
 }
 
 async fn an_end_finishes_the_task_and_settles_it<H: Harness<Engine: EventLog + TaskStore + Ledger>>(h: &H) {

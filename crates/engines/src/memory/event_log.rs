@@ -12,10 +12,7 @@ use tidewire_core::{Ending, Entry, Epoch, Kind, LogRef, TaskRef};
 #[async_trait]
 impl EventLog for Engine {
     async fn create(&self, log: LogRef) -> Result<Epoch, Unavailable> {
-        self.logs.create(log, || {
-            self.room.take(LOG_BYTES)?;
-            Ok(self.fresh_epoch())
-        })
+        self.make_log(log)
     }
 
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
@@ -57,6 +54,14 @@ impl EventLog for Engine {
 }
 
 impl Engine {
+    /// The epoch of the log, which is made where there is none.
+    pub(super) fn make_log(&self, log: LogRef) -> Result<Epoch, Unavailable> {
+        self.logs.create(log, || {
+            self.room.take(LOG_BYTES)?;
+            Ok(self.fresh_epoch())
+        })
+    }
+
     fn known(&self, log: LogRef) -> Result<Arc<Mutex<Log>>, ReadError> {
         self.logs.get(log).ok_or(ReadError::Unknown)
     }

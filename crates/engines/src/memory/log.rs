@@ -58,6 +58,11 @@ impl Log {
         }
     }
 
+    /// Nobody has written into it.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.appends.is_empty() && !self.head.state.ended
+    }
+
     /// Bytes of data that it holds.
     pub(super) fn data_bytes(&self) -> usize {
         self.data_bytes

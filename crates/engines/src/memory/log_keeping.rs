@@ -89,7 +89,8 @@ impl Engine {
 
     /// Forgets an ended log and its task. Gives back how much data it held, where it was there.
     fn forget(&self, log: LogRef) -> Option<usize> {
-        let removed = self.logs.remove(log, |log| log.head.state.ended);
+        // Untouched: the task's log is kept by another engine.
+        let removed = self.logs.remove(log, |log| log.head.state.ended || log.is_untouched());
         if let Some((charged, data)) = removed {
             self.room.give_back(charged);
             lock(&self.ended).data_bytes -= data as u64;

@@ -1,5 +1,6 @@
 //! The engine as a `TaskStore`.
 
+use super::log::Log;
 use super::{Engine, lock};
 use async_trait::async_trait;
 use tidewire_core::port::{
@@ -12,7 +13,14 @@ use tidewire_core::{Ending, Task, TaskRef, Timestamp};
 #[async_trait]
 impl TaskStore for Engine {
     async fn submit(&self, task: Task) -> Result<Submitted, SubmitError> {
-        self.tasks.submit(task, &self.room)
+        let log = task.at().log();
+        let submitted = self.tasks.submit(task, &self.room, || self.make_log(log).map(|_| ()));
+        if submitted.is_err()
+            && let Some((charged, _)) = self.logs.remove(log, Log::is_untouched)
+        {
+            self.room.give_back(charged);
+        }
+        submitted
     }
 
     async fn get(&self, task: TaskRef) -> Result<Option<Task>, Unavailable> {

@@ -5,7 +5,7 @@ use super::room::Room;
 use super::shards::Shards;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use tidewire_core::port::{FamilyError, Filter, SubmitError, Submitted, TaskPage};
+use tidewire_core::port::{FamilyError, Filter, SubmitError, Submitted, TaskPage, Unavailable};
 use tidewire_core::{Ending, State, Task, TaskId, TaskRef, TenantId, Timestamp};
 
 /// What a task costs besides its texts: its record, and its places in the maps and the order.
@@ -36,9 +36,15 @@ fn cost_bytes(task: &Task) -> usize {
 }
 
 impl Tasks {
-    pub(super) fn submit(&self, task: Task, room: &Room) -> Result<Submitted, SubmitError> {
+    /// Keeps a task. Its log is made before its record is there: whoever looks through all tasks may run it at once.
+    pub(super) fn submit(
+        &self,
+        task: Task,
+        room: &Room,
+        make_log: impl FnOnce() -> Result<(), Unavailable>,
+    ) -> Result<Submitted, SubmitError> {
         let Some(idempotency) = task.idempotency.clone() else {
-            return self.keep(task, room);
+            return self.keep(task, room, make_log);
         };
         let key = (task.tenant, idempotency.key);
         // Held until the task is kept, so that of two submits with one key the second finds the first.
@@ -52,12 +58,17 @@ impl Tasks {
                 Err(SubmitError::KeyConflict { task: known.id })
             };
         }
-        let submitted = self.keep(task, room)?;
+        let submitted = self.keep(task, room, make_log)?;
         keys.insert(key, submitted.task.id);
         Ok(submitted)
     }
 
-    fn keep(&self, task: Task, room: &Room) -> Result<Submitted, SubmitError> {
+    fn keep(
+        &self,
+        task: Task,
+        room: &Room,
+        make_log: impl FnOnce() -> Result<(), Unavailable>,
+    ) -> Result<Submitted, SubmitError> {
         let at = task.at();
         if let Some(known) = self.get(at) {
             return Ok(Submitted { task: known, fresh: false });
@@ -66,9 +77,10 @@ impl Tasks {
             return Ok(Submitted { task: retry, fresh: false });
         }
         room.take(cost_bytes(&task))?;
-        if let Err(refused) = self.take_into_family(&task) {
+        let made = make_log().map_err(SubmitError::from);
+        if let Err(refused) = made.and_then(|()| Ok(self.take_into_family(&task)?)) {
             room.give_back(cost_bytes(&task));
-            return Err(refused.into());
+            return Err(refused);
         }
         {
             let mut order = lock(&self.order);
