@@ -13,8 +13,10 @@ mod credential;
 mod jwt;
 mod lifetime;
 mod manage;
+mod oidc;
 mod once;
 mod record;
+mod rules;
 mod scope;
 mod secret;
 mod table;
@@ -22,10 +24,13 @@ mod table;
 pub(crate) use audit::{Audit, Note, Peer};
 pub(crate) use caller::End;
 pub use caller::{Caller, Grant};
-pub(crate) use credential::COOKIE;
-pub use jwt::{Algorithm, Claims, Fetch, FetchError, Source, Tokens};
+pub(crate) use credential::{COOKIE, cookie};
+pub use jwt::{Algorithm, Claims, Fetch, FetchError, Fetching, Form, Source, Tokens};
 pub use lifetime::{Lifetime, Over};
-pub(crate) use once::{SESSION_LIFE, TICKET_LIFE};
+pub(crate) use oidc::{Answer, SIGN_IN_LIFE};
+pub use oidc::{CALLBACK, Oidc, is_trusted_url};
+pub(crate) use once::TICKET_LIFE;
+pub use rules::Settings;
 pub use scope::{Role, Scope, Scopes};
 
 use crate::refusal::Refusal;
@@ -33,13 +38,14 @@ use credential::Credential;
 use http::Request;
 use once::Standing;
 use record::Store;
-use secret::Hash;
+use rules::Rules;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use table::Table;
+use tidewire_core::TenantId;
 use tidewire_core::port::{Clock, Directory, Unavailable};
-use tidewire_core::{KeyId, TenantId};
 use tidewire_proto::Code;
+use tidewire_proto::admin::SignInWays;
 use tokio_util::sync::CancellationToken;
 
 /// The name of the tenant that always is.
@@ -48,23 +54,11 @@ pub(crate) const DEFAULT_TENANT: &str = "default";
 /// How often it is looked whether another process has changed a key: half of the 5 s in which a revocation works.
 const SWEEP: Duration = Duration::from_secs(2);
 
-/// What an operator sets.
-#[derive(Default)]
-pub struct Settings {
-    /// A key is needed even where there is none yet.
-    pub required: bool,
-    /// A key with the role `admin` that is in no record: the first one of a new server.
-    pub admin_key: Option<String>,
-    /// Tokens that somebody else signs.
-    pub tokens: Option<Tokens>,
-}
-
 /// What is known of tenants and keys.
 pub struct Identity {
     open: Caller,
-    required: bool,
-    admin: Option<(Hash, Caller)>,
-    tokens: Option<jwt::Verifier>,
+    /// What the operator has set, as it is now.
+    rules: RwLock<Arc<Rules>>,
     store: Option<Store>,
     clock: Option<Arc<dyn Clock>>,
     table: RwLock<Arc<Table>>,
@@ -72,6 +66,16 @@ pub struct Identity {
     loading: tokio::sync::Mutex<()>,
     tickets: Standing,
     sessions: Standing,
+    /// People who are with the provider, on their way to a session.
+    pending: oidc::Pending,
+}
+
+/// A session that was opened, and what there is to say of it.
+pub(crate) struct Opened {
+    pub(crate) caller: Caller,
+    /// What the browser holds.
+    pub(crate) session: String,
+    pub(crate) life: Duration,
 }
 
 impl Identity {
@@ -92,7 +96,6 @@ impl Identity {
     }
 
     fn with(settings: Settings, store: Option<Store>, clock: Option<Arc<dyn Clock>>) -> Self {
-        let admin = settings.admin_key.as_deref().map(|key| (Hash::of(key), Caller::first_admin()));
         let table = Table::new(
             0,
             vec![(DEFAULT_TENANT.to_owned(), record::Tenant::default_one())],
@@ -101,15 +104,14 @@ impl Identity {
         );
         Self {
             open: Caller::development(),
-            required: settings.required,
-            admin,
-            tokens: settings.tokens.map(jwt::Verifier::new),
+            rules: RwLock::new(Arc::new(Rules::new(settings, None))),
             store,
             clock,
             table: RwLock::new(Arc::new(table)),
             loading: tokio::sync::Mutex::default(),
-            tickets: Standing::new("tk_", TICKET_LIFE),
-            sessions: Standing::new("ts_", SESSION_LIFE),
+            tickets: Standing::new("tk_"),
+            sessions: Standing::new("ts_"),
+            pending: oidc::Pending::default(),
         }
     }
 
@@ -117,19 +119,47 @@ impl Identity {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Whether anybody can be told from anybody else: there is a key, or a way to get one.
     pub fn knows_anyone(&self) -> bool {
-        self.admin.is_some() || self.tokens.is_some() || self.table().has_keys()
+        self.rules().know_anyone() || self.table().has_keys()
     }
 
     /// Whether a request without a key is served.
-    fn is_open(&self, table: &Table) -> bool {
-        !self.required && self.admin.is_none() && self.tokens.is_none() && !table.has_keys()
+    fn is_open(rules: &Rules, table: &Table) -> bool {
+        !rules.required && !rules.know_anyone() && !table.has_keys()
     }
 
     /// Whether a request without a key is refused.
     pub(crate) fn needs_key(&self) -> bool {
-        !self.is_open(&self.table())
+        !Self::is_open(&self.rules(), &self.table())
+    }
+
+    /// The ways in which a person can sign in.
+    pub(crate) fn ways(&self) -> SignInWays {
+        let oidc = self.rules().oidc.is_some();
+        let ways = ["key"].into_iter().chain(oidc.then_some("oidc")).map(str::to_owned).collect();
+        SignInWays { needed: self.needs_key(), ways }
+    }
+
+    /// Puts other settings into force. Who was let in by what is no more has no session from now on; what a token has
+    /// opened ends with the token.
+    pub async fn apply(&self, settings: Settings) {
+        let before = self.rules();
+        let rules = Rules::new(settings, Some(&before));
+        if let (Some(tokens), Some(clock)) = (&rules.tokens, &self.clock) {
+            // First, so that no token is refused for want of a key that a moment brings.
+            tokens.refresh(&**clock).await;
+        }
+        let same_people = rules.lets_in_whom(&before);
+        rules.end_of(&before);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        if !same_people {
+            self.sessions.end(Caller::is_by_oidc);
+        }
     }
 
     /// Every tenant there is.
@@ -160,7 +190,7 @@ impl Identity {
         let (tenants, keys) = (store.tenants().await?, store.keys().await?);
         let table = Table::new(version, tenants, keys, &before);
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
-        if let Some(tokens) = &self.tokens {
+        if let Some(tokens) = &self.rules().tokens {
             tokens.forget();
         }
         Ok(())
@@ -171,7 +201,7 @@ impl Identity {
         let Some(clock) = self.clock.clone() else { return };
         let work = async {
             loop {
-                if let Some(tokens) = &self.tokens {
+                if let Some(tokens) = &self.rules().tokens {
                     tokens.refresh(&*clock).await;
                 }
                 if let Err(error) = self.reload().await {
@@ -213,14 +243,14 @@ impl Identity {
 
     /// Who sent a request, and how that was shown.
     pub(crate) fn authenticate<B>(&self, request: &Request<B>) -> Result<Caller, Refusal> {
-        let table = self.table();
-        if self.is_open(&table) {
+        let (table, rules) = (self.table(), self.rules());
+        if Self::is_open(&rules, &table) {
             return self.open.choosing(request.headers(), &table);
         }
         let now = self.clock.as_ref().map(|clock| clock.now()).unwrap_or_default();
         let caller = match Credential::find(request)? {
             None => return Err(Refusal::unauthorized(credential::MISSING)),
-            Some(Credential::Shown(secret)) => self.known(&table, secret, now)?,
+            Some(Credential::Shown(secret)) => rules.known(&table, secret, now)?,
             Some(Credential::Session(secret)) => {
                 let held = self.sessions.look(secret, now);
                 let gone = || Refusal::unauthorized("the session has ended; sign in again");
@@ -237,40 +267,25 @@ impl Identity {
         caller.choosing(request.headers(), &table)
     }
 
-    /// Whose key or token this is.
-    fn known(&self, table: &Table, secret: &str, now: tidewire_core::Timestamp) -> Result<Caller, Refusal> {
-        let unknown = || Refusal::unauthorized("the key is not known here");
-        if let Some(id) = secret::key_id(secret)
-            && let Some(caller) = table.caller(id, &Hash::of(secret))
-        {
-            return Ok(caller.clone());
-        }
-        if let Some((hash, caller)) = &self.admin
-            && hash.is(&Hash::of(secret))
-        {
-            return Ok(caller.clone());
-        }
-        match &self.tokens {
-            Some(tokens) if secret.contains('.') => tokens.caller(secret, table, now),
-            _ => Err(unknown()),
-        }
-    }
-
     /// A ticket for this caller, to be used once.
     pub(crate) fn ticket(&self, caller: &Caller) -> Result<String, Refusal> {
         let Some(clock) = &self.clock else { return Err(no_store()) };
-        self.tickets.issue(caller.clone(), &**clock)
+        self.tickets.issue(caller.clone(), TICKET_LIFE, &**clock)
     }
 
     /// A session for whoever shows this key.
-    pub(crate) fn sign_in(&self, secret: &str) -> Result<(Caller, String), Refusal> {
+    pub(crate) fn sign_in(&self, secret: &str) -> Result<Opened, Refusal> {
         let Some(clock) = &self.clock else { return Err(no_store()) };
-        let now = clock.now();
-        let caller = self.known(&self.table(), secret, now)?;
+        let (rules, now) = (self.rules(), clock.now());
+        let caller = rules.known(&self.table(), secret, now)?;
         caller.check(now)?;
-        let caller = caller.until(Some(now.plus(SESSION_LIFE)));
-        let session = self.sessions.issue(caller.clone(), &**clock)?;
-        Ok((caller, session))
+        self.open_session(&caller, rules.session_life, &**clock)
+    }
+
+    fn open_session(&self, caller: &Caller, life: Duration, clock: &dyn Clock) -> Result<Opened, Refusal> {
+        let caller = caller.until(Some(clock.now().plus(life)));
+        let session = self.sessions.issue(caller.clone(), life, clock)?;
+        Ok(Opened { caller, session, life })
     }
 
     /// Ends a session.
@@ -284,17 +299,4 @@ impl Identity {
 
 fn no_store() -> Refusal {
     Refusal::new(Code::Unavailable, "this server keeps no keys")
-}
-
-impl Caller {
-    /// The one whose key is set by a variable or a file.
-    fn first_admin() -> Self {
-        Grant {
-            payer: tidewire_core::Payer { key: Some(KeyId(0)), user: None },
-            role: Some(Role::Admin),
-            name: "the admin key of the configuration".into(),
-            ..Grant::clone(&Self::development())
-        }
-        .into()
-    }
 }

@@ -11,6 +11,7 @@ mod files;
 mod guard;
 mod openai;
 mod page;
+mod session;
 mod tasks;
 mod usage;
 mod view;
@@ -109,9 +110,12 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         openai(GET, "/v1/files/{id}/content", FILES, get(files::content)),
         openai(GET, "/v1/files/{id}/text", FILES, get(files::text)),
         native(POST, "/v1/tickets", Needs::Caller, post(admin::ticket)),
-        native(POST, "/v1/session", Needs::Nothing, post(admin::sign_in)),
-        native(GET, "/v1/session", Needs::Caller, get(admin::session)),
-        native(DELETE, "/v1/session", Needs::Nothing, delete(admin::sign_out)),
+        native(POST, "/v1/session", Needs::Nothing, post(session::sign_in)),
+        native(GET, "/v1/session", Needs::Caller, get(session::session)),
+        native(DELETE, "/v1/session", Needs::Nothing, delete(session::sign_out)),
+        native(GET, "/v1/session/ways", Needs::Nothing, get(session::ways)),
+        native(GET, "/v1/session/oidc", Needs::Nothing, get(session::away)),
+        native(GET, crate::identity::CALLBACK, Needs::Nothing, get(session::back)),
         native(GET, "/v1/admin/tenants", ADMIN_READ, get(admin::tenants)),
         native(POST, "/v1/admin/tenants", ADMIN_WRITE, post(admin::create_tenant)),
         native(GET, "/v1/admin/tenants/{name}", ADMIN_READ, get(admin::tenant)),

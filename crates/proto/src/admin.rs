@@ -214,6 +214,15 @@ pub struct WhoAmI {
     pub expires_at: Option<u64>,
 }
 
+/// How a person can sign in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignInWays {
+    /// Whether anything is refused without.
+    pub needed: bool,
+    /// `key`; `oidc` where `GET /v1/session/oidc` leads to a provider.
+    pub ways: Vec<String>,
+}
+
 /// One thing that an operator did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditEntry {

@@ -67,6 +67,9 @@ codes! {
     KeyRevoked = "key_revoked", 401;
     KeyExpired = "key_expired", 401;
     KeyChanged = "key_changed", 409;
+    SignInStale = "sign_in_stale", 400;
+    SignInRefused = "sign_in_refused", 401;
+    ProviderUnavailable = "provider_unavailable", 502;
     Forbidden = "forbidden", 403;
     UnknownTenant = "unknown_tenant", 404;
     TenantExists = "tenant_exists", 409;

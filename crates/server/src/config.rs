@@ -1,10 +1,12 @@
 //! What an operator can set: defaults, then `tidewire.toml`, then `TIDEWIRE_*` variables, then flags.
 
+mod identity;
 mod load;
 mod reference;
 mod routes;
 mod values;
 
+pub(crate) use identity::Oidc as OidcConfig;
 pub(crate) use load::{ConfigError, check, load};
 pub(crate) use reference::reference;
 pub(crate) use routes::{plan, record};

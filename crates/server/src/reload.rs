@@ -4,13 +4,13 @@
 use crate::config::{self, Config, ConfigError};
 use crate::serve::bounds;
 use crate::telemetry::{LogFilter, Metrics};
-use crate::wiring::Deployments;
+use crate::wiring::{self, Deployments};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tidewire_core::port::Clock;
 use tidewire_core::queue::Queue;
-use tidewire_edge::Edge;
+use tidewire_edge::{Edge, Identity};
 use tidewire_proto::routes::Reloaded;
 use tidewire_worker::{Sizes, check_health};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,9 @@ const LIVE: &[&str] = &[
     "timeouts.connect_ms",
     "timeouts.first_token_ms",
     "timeouts.between_tokens_ms",
+    "identity",
+    "jwt",
+    "oidc",
     "log.filter",
 ];
 
@@ -60,6 +63,7 @@ pub(crate) struct Reloader {
     pub(crate) deployments: Arc<Deployments>,
     sizes: Sizes,
     queue: Arc<Queue>,
+    identity: Arc<Identity>,
     log_filter: LogFilter,
     metrics: Arc<Metrics>,
     /// Ends the health checks of the deployments in force.
@@ -85,6 +89,7 @@ impl Reloader {
             deployments,
             sizes,
             queue: edge.queue.clone(),
+            identity: edge.identity.clone(),
             log_filter,
             metrics: metrics.clone(),
             checks: Mutex::default(),
@@ -111,6 +116,9 @@ impl Reloader {
         let mut current = self.current.lock().await;
         let config = self.source.load().map_err(|error| error.to_string())?;
         let filter = LogFilter::parse(&config.log.filter)?;
+        // The address is the one that was bound: another one in the file must not open a door that others can reach.
+        let reachable = Config { listen: self.started.listen, ..config.clone() };
+        let identity = wiring::identity::settings(&reachable).map_err(|error| error.to_string())?;
         let deployments = self.deployments.clone();
         let wanted = config.clone();
         // A new deployment may load a model.
@@ -118,6 +126,7 @@ impl Reloader {
         let mut needs_restart = made.map_err(|error| error.to_string())??;
         self.sizes.set(self.deployments.slots());
         self.queue.set_bounds(bounds(&config));
+        self.identity.apply(identity).await;
         self.log_filter.set(filter);
         self.metrics.set_providers(config.providers());
         self.check_health();

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use support::PATIENCE;
+use support::provider::{self, Provider};
 use tidewire_testkit::upstream::{Break, Fault, Refusal, Script, Upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,6 +23,8 @@ const IN_A_FILE: &str = "sk-canary-in-a-file-3Kd6v0";
 const ADMIN: &str = "canary-admin-8Vh1c7-0123456789abcdef";
 /// What tokens are signed with, in a variable.
 const JWT: &str = "canary-jwt-2Rn5y3-0123456789abcdef012";
+/// What this server shows the sign-in provider, in a variable.
+const OIDC: &str = "canary-oidc-6Wd9p2-0123456789abcdef";
 /// What somebody tries who has no key, in the header and in the URL.
 const STRANGER: &str = "canary-stranger-4Tz8w1-0123456789abcdef";
 const VARIABLE: &str = "TIDEWIRE_TEST_CANARY_KEY";
@@ -91,19 +94,22 @@ fn command(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidewire"));
     command.env("TIDEWIRE_CONFIG", dir.join("tidewire.toml")).env("TIDEWIRE_BUILT_IN__ENABLED", "false");
     command.env(VARIABLE, PROVIDER).env("TIDEWIRE_ADMIN_KEY", ADMIN).env("TIDEWIRE_JWT_SECRET", JWT);
+    command.env("TIDEWIRE_OIDC_SECRET", OIDC);
     command.current_dir(dir);
     command
 }
 
 /// Two deployments of an upstream; the file with the second one's key lies apart from all that is looked through.
-fn config(upstream: &str, secrets: &Path) -> String {
+fn config(upstream: &str, issuer: &str, secrets: &Path) -> String {
     let file = secrets.join("key");
     std::fs::write(&file, format!("{IN_A_FILE}\n")).unwrap();
     let deployment = |name: &str, key: String| {
         format!("[[deployment]]\nname = \"{name}\"\nbackend = \"openai\"\nurl = \"{upstream}\"\n{key}\n")
     };
     let identity = "[identity]\nrequired = true\n[jwt]\nalgorithm = \"HS256\"\nissuer = \"us\"\naudience = \"here\"\n";
+    let secret = "client_secret_env = \"TIDEWIRE_OIDC_SECRET\"";
     identity.to_owned()
+        + &provider::section(issuer, secret)
         + &deployment("m", format!("key_env = \"{VARIABLE}\""))
         + &deployment("f", format!("key_file = \"{}\"", file.display()))
 }
@@ -152,8 +158,11 @@ async fn no_secret_comes_out_of_a_server_that_logs_all_that_it_can() {
     for format in ["text", "json"] {
         let (dir, secrets) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let upstream = Upstream::start(Script::tokens(3));
-        std::fs::write(dir.path().join("tidewire.toml"), config(&upstream.url(), secrets.path())).unwrap();
+        std::fs::write(dir.path().join("tidewire.toml"), config(&upstream.url(), &issuer.issuer, secrets.path()))
+            .unwrap();
         indiscreet(&upstream);
+        let issuer = Provider::start(OIDC).await;
+        issuer.act(|acts| acts.tells_the_secret = true);
         let server = Server::start(dir.path(), format);
         let made = server.ask(ADMIN, "POST", "/v1/admin/keys", r#"{"name":"app"}"#).await;
         let caller = made.split(r#""secret":""#).nth(1).and_then(|rest| rest.split('"').next()).expect("a key");
@@ -163,6 +172,12 @@ async fn no_secret_comes_out_of_a_server_that_logs_all_that_it_can() {
             assert!(answer.starts_with("HTTP/1.1 "), "{method} {path}: {answer}");
             is_clean(&format!("the answer to {method} {path}"), &answer, &secrets);
         }
+        let (location, cookie) = begun(&server.ask(ADMIN, "GET", "/v1/session/oidc", "").await);
+        let back = issuer.sign_in(&location).await;
+        let answer = server.ask(&format!("{STRANGER}\r\ncookie: {cookie}"), "GET", &back, "").await;
+        assert!(answer.contains("sign_in_refused"), "{answer}");
+        assert_eq!(issuer.asked(), 1, "the secret was shown to the provider");
+        is_clean("the answer to the callback", &answer, &secrets);
         upstream.wait_for_calls(6).await;
         server.end();
         // The secrets were really used, and the log really tells all.
@@ -175,6 +190,15 @@ async fn no_secret_comes_out_of_a_server_that_logs_all_that_it_can() {
         assert!(log.contains("TRACE") || log.contains("DEBUG"), "no trace in {log:.500}");
         assert!(files_are_clean(dir.path(), &secrets) > 3, "a log, a configuration and data");
     }
+}
+
+/// Where a sign-in leads, and the cookie that goes with it.
+fn begun(answer: &str) -> (String, String) {
+    let header = |name: &str| {
+        let line = answer.lines().find(|line| line.to_lowercase().starts_with(&format!("{name}: ")));
+        line.unwrap_or_else(|| panic!("{name} in {answer}"))[name.len() + 2..].to_owned()
+    };
+    (header("location"), header("set-cookie").split(';').next().unwrap().to_owned())
 }
 
 /// What is asked, and with which key: by the caller, by strangers, and by the operator.
@@ -217,7 +241,11 @@ fn said(output: &Output) -> String {
 #[test]
 fn no_secret_comes_out_of_a_command_or_of_a_start_that_fails() {
     let (dir, secrets) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    std::fs::write(dir.path().join("tidewire.toml"), config("http://127.0.0.1:9/v1", secrets.path())).unwrap();
+    std::fs::write(
+        dir.path().join("tidewire.toml"),
+        config("http://127.0.0.1:9/v1", "http://127.0.0.1:9", secrets.path()),
+    )
+    .unwrap();
     for arguments in
         [&["config", "check"][..], &["config", "reference"], &["doctor"], &["--help"], &["bench", "--help"]]
     {

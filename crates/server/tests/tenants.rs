@@ -49,6 +49,7 @@ fn row(method: &str, path: &str) -> Option<Row> {
         ("GET", "/" | "/page.css" | "/page.js" | "/prose.js" | "/wire.js" | "/healthz" | "/readyz") => Public,
         ("GET", "/v1/models" | "/v1/models/{*name}") => Public,
         ("POST" | "DELETE" | "GET", "/v1/session") => Public,
+        ("GET", "/v1/session/ways" | "/v1/session/oidc" | "/v1/session/oidc/callback") => Public,
         (_, path) if path.starts_with("/v1/admin/") => Operators,
         ("GET", "/metrics" | "/v1/routes") | ("POST", "/v1/backup") => Operators,
         ("GET", "/v1/ws") => Elsewhere,

@@ -45,10 +45,15 @@ impl<'a> Credential<'a> {
         {
             return Ok(Some(Self::Ticket(ticket)));
         }
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        Ok(pairs.find(|(name, _)| *name == COOKIE).map(|(_, session)| Self::Session(session)))
+        Ok(cookie(headers, COOKIE).map(Self::Session))
     }
+}
+
+/// The first cookie of this name.
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
 }
 
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {

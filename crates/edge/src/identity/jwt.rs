@@ -3,18 +3,20 @@
 //! The algorithm is the operator's choice and never the token's; so are the keys. A token's `kid` is only looked up among
 //! them. Issuer, audience and expiry must be there.
 
+mod check;
 mod cryptography;
 mod keys;
 
-pub use keys::{Fetch, FetchError, Source};
+pub(super) use check::{Check, Expected, Fault};
+pub(super) use keys::PATIENCE;
+pub use keys::{Fetch, FetchError, Fetching, Form, Source};
 
 use super::caller::{Caller, MAX_USER_BYTES};
 use super::scope::{Scope, Scopes};
 use super::secret::Hash;
 use super::table::{Foreign, Table};
 use crate::refusal::Refusal;
-use jsonwebtoken::{Validation, decode, decode_header};
-use keys::Keys;
+use check::moment;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,12 +93,10 @@ pub struct Tokens {
     pub claims: Claims,
 }
 
-/// Checks tokens.
+/// Checks tokens, and knows whose they are.
 pub(super) struct Verifier {
-    validation: Validation,
-    leeway: Duration,
+    check: Check,
     claims: Claims,
-    keys: Keys,
     known: Mutex<HashMap<[u8; 32], Caller>>,
 }
 
@@ -104,27 +104,34 @@ fn unauthorized(why: &str) -> Refusal {
     Refusal::unauthorized(&format!("the token is refused: {why}"))
 }
 
-impl Verifier {
-    pub(super) fn new(tokens: Tokens) -> Self {
-        cryptography::install();
-        let mut validation = Validation::new(tokens.algorithm.of_library());
-        validation.set_issuer(&[tokens.issuer]);
-        validation.set_audience(&[tokens.audience]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
-        // The library would read the system's clock. Both are checked here, by the server's.
-        (validation.validate_exp, validation.validate_nbf) = (false, false);
-        Self {
-            validation,
-            leeway: tokens.leeway,
-            claims: tokens.claims,
-            keys: Keys::new(tokens.algorithm, tokens.source),
-            known: Mutex::default(),
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused(why) => unauthorized(why),
+            Fault::Expired => Self::new(Code::KeyExpired, "the token has expired; get a new one"),
         }
+    }
+}
+
+impl Verifier {
+    /// One in the place of another, whose fetched keys it goes on with until it has its own.
+    pub(super) fn new(tokens: Tokens, before: Option<&Self>) -> Self {
+        let expected = Expected {
+            algorithm: tokens.algorithm,
+            issuer: tokens.issuer,
+            audience: tokens.audience,
+            leeway: tokens.leeway,
+        };
+        let check = Check::new(expected, tokens.source);
+        if let Some(before) = before {
+            check.keys.inherit(&before.check.keys);
+        }
+        Self { check, claims: tokens.claims, known: Mutex::default() }
     }
 
     /// Gets the keys anew, where they are fetched and it is time.
     pub(super) async fn refresh(&self, clock: &dyn Clock) {
-        if self.keys.refresh(clock).await {
+        if self.check.keys.refresh(clock).await {
             self.forget();
         }
     }
@@ -145,7 +152,7 @@ impl Verifier {
         if let Some(known) = self.known().get(&hash) {
             return Ok(known.clone());
         }
-        let claims = self.check(token, now)?;
+        let claims = self.check.claims(token, now)?;
         let caller = self.admit(&claims, table)?;
         let mut known = self.known();
         if known.len() >= MAX_KNOWN {
@@ -156,34 +163,6 @@ impl Verifier {
         }
         known.insert(hash, caller.clone());
         Ok(caller)
-    }
-
-    /// A token's claims, where it is one of those that are taken.
-    fn check(&self, token: &str, now: Timestamp) -> Result<Value, Refusal> {
-        let header = decode_header(token).map_err(|_| unauthorized("it can't be read"))?;
-        if !self.validation.algorithms.contains(&header.alg) {
-            return Err(unauthorized("it is signed by another algorithm than this server takes"));
-        }
-        let key = self.keys.find(header.kid.as_deref()).ok_or_else(|| unauthorized("its key is not known"))?;
-        // Why is the operator's to know: who tries tokens out must learn nothing.
-        let claims: Value = decode(token, &key, &self.validation)
-            .map_err(|error| {
-                tracing::debug!(%error, "a token was refused");
-                unauthorized("its signature, issuer or audience is wrong, or a claim is missing")
-            })?
-            .claims;
-        let seconds = |name: &str| claims.get(name).and_then(Value::as_f64).map(moment);
-        if claims.get("nbf").is_some_and(|nbf| !nbf.is_null()) {
-            let begins = seconds("nbf").ok_or_else(|| unauthorized("`nbf` is no time"))?;
-            if begins > now.plus(self.leeway) {
-                return Err(unauthorized("it is not valid yet"));
-            }
-        }
-        let ends = seconds("exp").ok_or_else(|| unauthorized("`exp` is no time"))?;
-        if ends.plus(self.leeway) <= now {
-            return Err(Refusal::new(Code::KeyExpired, "the token has expired; get a new one"));
-        }
-        Ok(claims)
     }
 
     /// What the claims say.
@@ -211,10 +190,11 @@ impl Verifier {
                 Some(routes.map(Arc::from).collect())
             }
         };
-        let expires = claims.get("exp").and_then(Value::as_f64).map(|seconds| moment(seconds).plus(self.leeway));
+        let expires = claims.get("exp").and_then(Value::as_f64).map(|seconds| moment(seconds).plus(self.check.leeway));
         let user: Option<Arc<str>> = user.map(Arc::from);
         let name = user.clone().unwrap_or_else(|| "a token".into());
-        Ok(table.foreign(tenant, Foreign { name, user, scopes: scopes.within(GIVEN_AWAY), routes, expires }))
+        Ok(table
+            .foreign(tenant, Foreign { name, user, scopes: scopes.within(GIVEN_AWAY), role: None, routes, expires }))
     }
 }
 
@@ -229,11 +209,4 @@ fn named_scopes(named: &Value) -> Vec<Scope> {
         Value::Array(names) => names.iter().filter_map(Value::as_str).filter_map(Scope::parse).collect(),
         _ => Vec::new(),
     }
-}
-
-/// Seconds since 1970, as tokens have them.
-fn moment(seconds: f64) -> Timestamp {
-    // A cast of a float stops at the ends of the range; what is no number is 0, which has passed.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Timestamp::from_millis((seconds * 1000.0) as u64)
 }

@@ -14,8 +14,8 @@ use tidewire_proto::Code;
 /// How long a ticket can be used: a page asks for it and opens its socket.
 pub(crate) const TICKET_LIFE: Duration = Duration::from_secs(30);
 
-/// How long a session lasts: a working day, so that nobody signs in twice on one.
-pub(crate) const SESSION_LIFE: Duration = Duration::from_hours(12);
+/// How long a session lasts unless it is set: a working day, so that nobody signs in twice on one.
+pub(super) const SESSION_LIFE: Duration = Duration::from_hours(12);
 
 /// How many there may be at once: 65,536 tickets in 30 s are 2,000 connections a second, at some 100 bytes each.
 const MOST: usize = 65_536;
@@ -23,13 +23,12 @@ const MOST: usize = 65_536;
 /// Secrets that stand for callers.
 pub(super) struct Standing {
     prefix: &'static str,
-    life: Duration,
     held: Mutex<HashMap<[u8; 32], (Caller, Timestamp)>>,
 }
 
 impl Standing {
-    pub(super) fn new(prefix: &'static str, life: Duration) -> Self {
-        Self { prefix, life, held: Mutex::default() }
+    pub(super) fn new(prefix: &'static str) -> Self {
+        Self { prefix, held: Mutex::default() }
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Caller, Timestamp)>> {
@@ -37,8 +36,8 @@ impl Standing {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A fresh one for this caller.
-    pub(super) fn issue(&self, caller: Caller, clock: &dyn Clock) -> Result<String, Refusal> {
+    /// A fresh one for this caller, and for so long.
+    pub(super) fn issue(&self, caller: Caller, life: Duration, clock: &dyn Clock) -> Result<String, Refusal> {
         let now = clock.now();
         let mut held = self.held();
         if held.len() >= MOST {
@@ -49,7 +48,7 @@ impl Standing {
             return Err(Refusal::new(Code::Unavailable, message).retry_after(TICKET_LIFE));
         }
         let secret = fresh(self.prefix, clock);
-        held.insert(Hash::of(&secret).bytes(), (caller, now.plus(self.life)));
+        held.insert(Hash::of(&secret).bytes(), (caller, now.plus(life)));
         Ok(secret)
     }
 
@@ -62,5 +61,10 @@ impl Standing {
     /// The same, and nobody else's any more.
     pub(super) fn take(&self, secret: &str, now: Timestamp) -> Option<Caller> {
         self.held().remove(&Hash::of(secret).bytes()).filter(|(_, until)| *until > now).map(|(caller, _)| caller)
+    }
+
+    /// Ends those of such callers.
+    pub(super) fn end(&self, are: impl Fn(&Caller) -> bool) {
+        self.held().retain(|_, (caller, _)| !are(caller));
     }
 }

@@ -3,7 +3,7 @@
 use super::caller::{Caller, Grant};
 use super::lifetime::{Lifetime, Over};
 use super::record::{Key, Tenant};
-use super::scope::Scopes;
+use super::scope::{Role, Scopes};
 use super::secret::Hash;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -164,6 +164,7 @@ pub(super) struct Foreign {
     pub(super) name: Arc<str>,
     pub(super) user: Option<Arc<str>>,
     pub(super) scopes: Scopes,
+    pub(super) role: Option<Role>,
     pub(super) routes: Option<Arc<[Arc<str>]>>,
     pub(super) expires: Option<tidewire_core::Timestamp>,
 }
@@ -177,7 +178,7 @@ impl Table {
             payer: Payer { key: None, user: foreign.user },
             user_limits: tenant.record.user_limits,
             scopes: foreign.scopes,
-            role: None,
+            role: foreign.role,
             routes: foreign.routes,
             expires: foreign.expires,
             lifetime: tenant.lifetime.clone(),

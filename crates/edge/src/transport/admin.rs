@@ -1,9 +1,9 @@
-//! `/v1/admin`: tenants, keys, what operators did. `/v1/tickets` and `/v1/session`: ways for a browser to ask.
+//! `/v1/admin`: tenants, keys, what operators did. `/v1/tickets`: a way for a browser to ask.
 
 use super::body;
 use super::tasks::query;
 use crate::Edge;
-use crate::identity::{Audit, Caller, Note, SESSION_LIFE, TICKET_LIFE};
+use crate::identity::{Audit, Caller, Note, TICKET_LIFE};
 use crate::refusal::Refusal;
 use axum::Json;
 use axum::extract::{Extension, Path, RawQuery, Request, State};
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use std::sync::{Arc, OnceLock};
 use tidewire_proto::Code;
 use tidewire_proto::admin::{
-    AuditPage, EndpointList, KeyList, KeyView, NewTenant, TenantChange, TenantList, TenantView, Ticket, WhoAmI,
+    AuditPage, EndpointList, KeyList, KeyView, NewTenant, TenantChange, TenantList, TenantView, Ticket,
 };
 
 /// Entries of the audit log on a page.
@@ -115,55 +115,4 @@ pub(super) async fn ticket(State(edge): State<Arc<Edge>>, caller: Caller) -> Res
     let expires_in_ms = u64::try_from(TICKET_LIFE.as_millis()).unwrap_or_default();
     let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((headers, Json(Ticket { ticket, expires_in_ms })).into_response())
-}
-
-#[derive(Deserialize)]
-struct SignIn {
-    key: String,
-}
-
-fn who(edge: &Edge, caller: &Caller) -> WhoAmI {
-    WhoAmI {
-        name: caller.name.to_string(),
-        tenant: edge.identity.tenant_name(caller.tenant),
-        key: caller.payer.key.map(|key| key.to_string()),
-        user: caller.payer.user.as_deref().map(str::to_owned),
-        role: caller.role_name(),
-        scopes: caller.scopes.names(),
-        routes: caller.route_names(),
-        expires_at: caller.expires.map(tidewire_core::Timestamp::as_millis),
-    }
-}
-
-/// The cookie. Scripts can't read it, and other sites' pages don't send it; whoever serves over TLS has a proxy that says
-/// so, and then it goes over TLS alone.
-fn cookie(request_headers: &http::HeaderMap, value: &str, seconds: u64) -> Result<HeaderValue, Refusal> {
-    let tls = request_headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
-    let secure = if tls { "; Secure" } else { "" };
-    let name = crate::identity::COOKIE;
-    let cookie = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
-    HeaderValue::from_str(&cookie).map_err(|_| Refusal::new(Code::Internal, "the cookie can't be written"))
-}
-
-pub(super) async fn sign_in(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refusal> {
-    let (parts, body) = request.into_parts();
-    let asked: SignIn = body::json(&body::read(&edge, body).await?)?;
-    let (caller, session) = edge.identity.sign_in(asked.key.trim())?;
-    let cookie = cookie(&parts.headers, &session, SESSION_LIFE.as_secs())?;
-    let from = super::endpoint::from(&parts.extensions);
-    if caller.is_operator() {
-        Audit(&edge).write(&caller, super::endpoint::entry("signed in", from, StatusCode::OK)).await;
-    }
-    let headers = [(header::SET_COOKIE, cookie), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    Ok((headers, Json(who(&edge, &caller))).into_response())
-}
-
-pub(super) async fn session(State(edge): State<Arc<Edge>>, caller: Caller) -> Json<WhoAmI> {
-    Json(who(&edge, &caller))
-}
-
-pub(super) async fn sign_out(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refusal> {
-    edge.identity.sign_out(&request);
-    let cookie = cookie(request.headers(), "", 0)?;
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }

@@ -6,8 +6,15 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Variables that begin with `TIDEWIRE_` and are no settings of the server.
-const OTHER_VARIABLES: &[&str] =
-    &["TIDEWIRE_URL", "TIDEWIRE_CACHE", "TIDEWIRE_CONFIG", "TIDEWIRE_KEY", "TIDEWIRE_ADMIN_KEY", "TIDEWIRE_JWT_SECRET"];
+const OTHER_VARIABLES: &[&str] = &[
+    "TIDEWIRE_URL",
+    "TIDEWIRE_CACHE",
+    "TIDEWIRE_CONFIG",
+    "TIDEWIRE_KEY",
+    "TIDEWIRE_ADMIN_KEY",
+    "TIDEWIRE_JWT_SECRET",
+    "TIDEWIRE_OIDC_SECRET",
+];
 
 /// How near a key must be to be suggested.
 const NEAR: f64 = 0.7;

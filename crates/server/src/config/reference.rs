@@ -85,6 +85,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "a key is needed even on a loopback address where there is none yet; elsewhere one always is",
     ),
     setting(
+        "identity.session_minutes",
+        "720",
+        "how long a browser stays signed in, by key or at a provider, in minutes; 1 to 43200 (30 days)",
+    ),
+    setting(
         "identity.admin_key_file",
         "\"~/tidewire-admin.key\"",
         "holds the first key, of the role admin: at least 32 characters; or set the variable TIDEWIRE_ADMIN_KEY",
@@ -112,6 +117,41 @@ pub(super) const SETTINGS: &[Setting] = &[
         "jwt.routes_claim",
         "\"routes\"",
         "the claim that lists the public model names that may be used; all without it",
+    ),
+    setting(
+        "oidc.issuer",
+        "\"\"",
+        "let operators sign in at this OpenID Connect provider: its issuer, exactly as it writes it; none while it is empty",
+    ),
+    setting("oidc.client_id", "\"\"", "the name of this server at the provider"),
+    setting(
+        "oidc.client_secret_env",
+        "\"TIDEWIRE_OIDC_SECRET\"",
+        "the variable that holds its secret there; without one it is a public client, which PKCE alone protects",
+    ),
+    setting("oidc.client_secret_file", "\"~/oidc.secret\"", "or the file that holds it"),
+    setting(
+        "oidc.redirect_url",
+        "\"\"",
+        "where browsers reach this server's callback, such as \"https://tide.example.com/v1/session/oidc/callback\"; the \
+         provider must know it",
+    ),
+    setting("oidc.scopes", "[\"openid\", \"email\"]", "what the provider is asked for; many want one more for groups"),
+    setting("oidc.algorithm", "\"RS256\"", "how ID tokens are signed: `RS256` or `ES256`"),
+    setting("oidc.leeway_s", "10", "how far the provider's clock may be off, in seconds"),
+    setting("oidc.tenant", "\"default\"", "the tenant in which operators work unless they name another one"),
+    setting("oidc.tenant_claim", "\"\"", "the claim that names it; whoever has none is then refused"),
+    setting("oidc.name_claim", "\"email\"", "the claim that the audit log shows beside `sub`"),
+    setting(
+        "oidc.role_claim",
+        "\"groups\"",
+        "the claim that lists a person's groups; dots lead into claims within claims, such as \"realm_access.roles\"",
+    ),
+    setting(
+        "oidc.roles",
+        "{}",
+        "which group has which role, such as { \"tidewire-admins\" = \"admin\", \"on-call\" = \"operator\" }; of several the \
+         highest counts, and whoever has none is refused",
     ),
     setting("log.format", "\"text\"", "`text` or `json`, on stderr"),
     setting("log.filter", "\"info\"", "what is logged: a level, or directives such as \"info,tidewire_worker=debug\""),
@@ -238,7 +278,8 @@ pub(crate) fn reference() -> String {
             }
         }
         // What has no default is shown as a comment, so that the file as printed is one that works.
-        let mark = if matches!(table, "deployment" | "route") || setting.value.contains('~') { "# " } else { "" };
+        let has_none = |setting: &Setting| setting.value.contains('~') || setting.path == "oidc.client_secret_env";
+        let mark = if matches!(table, "deployment" | "route") || has_none(setting) { "# " } else { "" };
         out.push_str(&["# ", setting.meaning, "\n", mark, key, " = ", setting.value, "\n"].concat());
     }
     out

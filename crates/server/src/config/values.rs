@@ -1,5 +1,6 @@
 //! The settings as types, with their defaults. `reference` documents each; a test holds the two together.
 
+use super::identity::{Identity, Jwt, Oidc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ pub(crate) struct Config {
     pub(crate) access: Access,
     pub(crate) identity: Identity,
     pub(crate) jwt: Jwt,
+    pub(crate) oidc: Oidc,
     pub(crate) log: Log,
     pub(crate) built_in: BuiltIn,
     pub(crate) deployment: Vec<DeploymentConfig>,
@@ -119,33 +121,6 @@ pub(crate) struct Retention {
 pub(crate) struct Access {
     pub(crate) origins: Vec<String>,
     pub(crate) hosts: Vec<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Identity {
-    pub(crate) required: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) admin_key_file: Option<PathBuf>,
-}
-
-/// Tokens that somebody else signs. None are taken while `algorithm` is empty.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Jwt {
-    pub(crate) algorithm: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) key_file: Option<PathBuf>,
-    pub(crate) jwks_url: String,
-    pub(crate) issuer: String,
-    pub(crate) audience: String,
-    pub(crate) leeway_s: u64,
-    pub(crate) tenant: String,
-    pub(crate) tenant_claim: String,
-    pub(crate) user_claim: String,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) scopes_claim: String,
-    pub(crate) routes_claim: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -325,6 +300,7 @@ impl Default for Config {
             access: Access::default(),
             identity: Identity::default(),
             jwt: Jwt::default(),
+            oidc: Oidc::default(),
             log: Log::default(),
             built_in: BuiltIn::default(),
             deployment: Vec::new(),
@@ -389,25 +365,6 @@ impl Default for Retention {
             transient_minutes: 10,
             transient_bytes: 256 * 1024 * 1024,
             hot_bytes: 128 * 1024 * 1024,
-        }
-    }
-}
-
-impl Default for Jwt {
-    fn default() -> Self {
-        Self {
-            algorithm: String::new(),
-            key_file: None,
-            jwks_url: String::new(),
-            issuer: String::new(),
-            audience: String::new(),
-            leeway_s: 10,
-            tenant: "default".to_owned(),
-            tenant_claim: String::new(),
-            user_claim: "sub".to_owned(),
-            scopes: vec!["tasks:write".to_owned(), "tasks:read".to_owned()],
-            scopes_claim: "scope".to_owned(),
-            routes_claim: "routes".to_owned(),
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Who may ask: keys from the configuration, and how tokens are checked.
+//! Who may ask: keys from the configuration, how tokens are checked, where operators sign in.
+
+mod oidc;
 
 use crate::config::{self, Config};
 use crate::fetch::HttpFetch;
@@ -16,6 +18,9 @@ const JWT_SECRET: &str = "TIDEWIRE_JWT_SECRET";
 /// Shorter secrets can be guessed: 32 characters of hexadecimal are 128 bits.
 const MIN_SECRET_BYTES: usize = 32;
 
+/// A month: a browser that is signed in for longer is one that nobody remembers.
+const MAX_SESSION_MINUTES: u64 = 30 * 24 * 60;
+
 type Refused = Box<dyn std::error::Error>;
 
 /// What the configuration says of identity. Where others can reach the server, a key is needed whatever it says.
@@ -28,7 +33,8 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, Refused> {
         long_enough("the admin key", key)?;
     }
     let required = config.identity.required || !config.listen.ip().is_loopback();
-    Ok(Settings { required, admin_key, tokens: tokens(config)? })
+    let session_life = session_life(config.identity.session_minutes)?;
+    Ok(Settings { required, admin_key, session_life, tokens: tokens(config)?, oidc: oidc::provider(&config.oidc)? })
 }
 
 /// What to do about a server that others can reach, and that knows nobody.
@@ -36,9 +42,17 @@ pub(crate) fn nobody(config: &Config) -> String {
     format!(
         "`listen = \"{}\"` lets others reach the server, and there is no key yet to keep strangers out. Either listen on \
          127.0.0.1, or give it a first key and start it again: {ADMIN_KEY}=$(openssl rand -hex 32); with it, `tidewire \
-         keys create` makes further ones. Or set [jwt], if your application signs tokens",
+         keys create` makes further ones. Or set [oidc], to let operators sign in at a provider, or [jwt], if your application \
+         signs tokens",
         config.listen
     )
+}
+
+fn session_life(minutes: u64) -> Result<Duration, Refused> {
+    if (1..=MAX_SESSION_MINUTES).contains(&minutes) {
+        return Ok(Duration::from_secs(minutes * 60));
+    }
+    Err(format!("`identity.session_minutes` is 1 to {MAX_SESSION_MINUTES}, not {minutes}").into())
 }
 
 fn long_enough(what: &str, secret: &str) -> Result<(), Refused> {

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
 pub mod keyed;
+pub mod provider;
 pub mod seen;
 
 use std::io::{BufRead, BufReader};

@@ -17,7 +17,7 @@ const FRESH: Duration = Duration::from_mins(5);
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// How long the issuer may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(in crate::identity) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The largest set of keys: ten have some 20 KiB.
 const MAX_SET_BYTES: usize = 256 * 1024;
@@ -25,15 +25,43 @@ const MAX_SET_BYTES: usize = 256 * 1024;
 /// The most keys of a set that are looked at.
 const MAX_KEYS: usize = 64;
 
-/// Gets what lies at a URL. The server has an HTTP client, the edge has none.
+/// What an issuer answers, once it does.
+pub type Fetching = Pin<Box<dyn Future<Output = Result<Vec<u8>, FetchError>> + Send>>;
+
+/// Asks an issuer. The server has an HTTP client, the edge has none.
 pub trait Fetch: Send + Sync {
     /// The body of a successful answer, where it has at most so many bytes.
-    fn get(&self, url: &str, most_bytes: usize) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, FetchError>> + Send>>;
+    fn get(&self, url: &str, most_bytes: usize) -> Fetching;
+
+    /// The same of a form that is posted.
+    fn post(&self, url: &str, form: Form, most_bytes: usize) -> Fetching;
 }
 
-/// Why nothing was got.
+/// What is posted to a token endpoint. It holds secrets, so it can't be printed.
+pub struct Form {
+    /// As `application/x-www-form-urlencoded`.
+    pub body: String,
+    /// The header `Authorization`, where there is one.
+    pub authorization: Option<String>,
+}
+
+/// Why nothing was got. Nothing that was sent is in it, and nothing that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchError(pub String);
+pub enum FetchError {
+    /// There was an answer, with a status that is none of success.
+    Status(u16),
+    /// There was none, or one that can't be taken.
+    Failed(String),
+}
+
+impl std::fmt::Display for FetchError {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(to, "the answer has the status {status}"),
+            Self::Failed(why) => to.write_str(why),
+        }
+    }
+}
 
 /// Where the keys come from.
 pub enum Source {
@@ -72,7 +100,7 @@ impl Source {
 type Named = Vec<(Option<String>, DecodingKey)>;
 
 /// The keys that there are now.
-pub(super) struct Keys {
+pub(in crate::identity) struct Keys {
     algorithm: Algorithm,
     source: Source,
     held: RwLock<Named>,
@@ -107,8 +135,24 @@ impl Keys {
         found.map(|(_, key)| key.clone())
     }
 
+    /// Goes on with the keys that were fetched from the same place, until they are fetched again.
+    pub(super) fn inherit(&self, before: &Self) {
+        if let (Source::Url { url, .. }, Source::Url { url: old, .. }) = (&self.source, &before.source)
+            && url == old
+            && self.algorithm == before.algorithm
+        {
+            let held = before.held.read().unwrap_or_else(PoisonError::into_inner).clone();
+            *self.held.write().unwrap_or_else(PoisonError::into_inner) = held;
+        }
+    }
+
+    /// Whether there is none, not even an old one.
+    pub(in crate::identity) fn is_empty(&self) -> bool {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Fetches the set anew, if it is time. `true` where it is another one now.
-    pub(super) async fn refresh(&self, clock: &dyn Clock) -> bool {
+    pub(in crate::identity) async fn refresh(&self, clock: &dyn Clock) -> bool {
         let Source::Url { url, fetch } = &self.source else { return false };
         let now = clock.monotonic();
         let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,7 +167,7 @@ impl Keys {
             return false;
         }
         let got = tokio::select! {
-            got = fetch.get(url, MAX_SET_BYTES) => got.map_err(|error| error.0),
+            got = fetch.get(url, MAX_SET_BYTES) => got.map_err(|error| error.to_string()),
             () = clock.sleep(PATIENCE) => Err("no answer".to_owned()),
         };
         let keys = got.and_then(|bytes| set(self.algorithm, &bytes));
