@@ -166,8 +166,8 @@ async fn an_operator_signs_in_at_the_provider_and_has_the_role_of_their_group() 
     let entries: Vec<(&Value, &Value)> =
         page["entries"].as_array().unwrap().iter().map(|entry| (&entry["action"], &entry["detail"])).collect();
     assert_eq!(entries[0], (&json!("signed in"), &json!("by OpenID Connect, as `read-only`")), "{page}");
-    assert_eq!(entries[2], (&json!("signed in"), &json!("by OpenID Connect, as `admin`")), "{page}");
-    assert_eq!(page["entries"][3]["who"], "ann@example.com (oidc:248289761001)", "{page}");
+    assert_eq!(entries[1], (&json!("signed in"), &json!("by OpenID Connect, as `admin`")), "{page}");
+    assert_eq!(page["entries"][2]["who"], "ann@example.com (oidc:248289761001)", "{page}");
 }
 
 #[tokio::test]
