@@ -157,11 +157,10 @@ fn indiscreet(upstream: &Upstream) {
 async fn no_secret_comes_out_of_a_server_that_logs_all_that_it_can() {
     for format in ["text", "json"] {
         let (dir, secrets) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let upstream = Upstream::start(Script::tokens(3));
+        let (upstream, issuer) = (Upstream::start(Script::tokens(3)), Provider::start(OIDC).await);
         std::fs::write(dir.path().join("tidewire.toml"), config(&upstream.url(), &issuer.issuer, secrets.path()))
             .unwrap();
         indiscreet(&upstream);
-        let issuer = Provider::start(OIDC).await;
         issuer.act(|acts| acts.tells_the_secret = true);
         let server = Server::start(dir.path(), format);
         let made = server.ask(ADMIN, "POST", "/v1/admin/keys", r#"{"name":"app"}"#).await;
