@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
+use memchr::memmem;
 use std::sync::Arc;
 use tidewire_core::embeddings::{Vector, wanted};
 use tidewire_core::port::{
@@ -51,8 +52,12 @@ fn json(index: usize, vector: &[f32]) -> Bytes {
     serde_json::to_vec(&Vector::of(index, vector)).unwrap_or_default().into()
 }
 
-/// Whether a request has messages. Read without what they say.
+/// Whether a request has messages. Read without what they say, and only where it could be one for embeddings: this is on the
+/// way of every chat.
 fn is_chat(input: &[u8]) -> bool {
+    if memmem::find(input, br#""input""#).is_none() && memmem::find(input, b"\\u").is_none() {
+        return true;
+    }
     #[derive(serde::Deserialize)]
     struct Chat {
         messages: Option<serde::de::IgnoredAny>,

@@ -5,6 +5,7 @@ use crate::Worker;
 use crate::draft::Barred;
 use crate::ends::failure;
 use bytes::Bytes;
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::pin::Pin;
@@ -236,6 +237,10 @@ fn max_tokens(input: &[u8]) -> u64 {
         max_tokens: Option<&'a RawValue>,
         #[serde(borrow, default)]
         max_completion_tokens: Option<&'a RawValue>,
+    }
+    // Most requests name none, and are not read for it.
+    if memmem::find(input, b"max_").is_none() && memmem::find(input, b"\\u").is_none() {
+        return u64::MAX;
     }
     let bound: Bound<'_> = serde_json::from_slice(input).unwrap_or_default();
     let bound = bound.max_completion_tokens.or(bound.max_tokens);

@@ -62,6 +62,8 @@ pub(super) struct Committer {
     /// Something was written that waits for no sync of its own, and since when.
     unsynced: bool,
     unsynced_since: Duration,
+    /// When the last round began.
+    began: Duration,
     timer: Option<tokio::runtime::Runtime>,
 }
 
@@ -85,6 +87,7 @@ impl Committer {
             shelves: HashMap::new(),
             unsynced: false,
             unsynced_since: Duration::ZERO,
+            began: Duration::ZERO,
             timer: wait::timer(),
         }
     }
