@@ -78,7 +78,7 @@ pub enum OnDisconnect {
 }
 
 /// What was asked for. Never changes after the ack.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// The public model name that was asked for.
     pub model: String,

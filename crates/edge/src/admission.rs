@@ -101,7 +101,7 @@ pub(crate) async fn admit_chat(
         turn,
         origin,
         payer: caller.payer.clone(),
-        reserved: tidewire_core::port::Amounts::default(),
+        ..Spec::default()
     };
     let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);
     task.idempotency = idempotency(submission.idempotency_key, body_hash)?;

@@ -76,11 +76,7 @@ async fn submitted(engine: &Both, clock: &HandClock, durabilities: &[Durability]
             on_disconnect: OnDisconnect::Stop,
             deadline: clock.now(),
             max_attempts: 1,
-            metadata: None,
-            turn: tidewire_core::task::Turn::default(),
-            origin: tidewire_core::task::Origin::default(),
-            payer: tidewire_core::Payer::default(),
-            reserved: tidewire_core::port::Amounts::default(),
+            ..Spec::default()
         };
         let task = Task::new(clock.task_id(*durability), TenantId::DEFAULT, spec, clock.now());
         ids.push(engine.submit(task).await.unwrap().task.id);

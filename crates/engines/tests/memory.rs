@@ -107,11 +107,7 @@ fn task(clock: &HandClock, key: Option<&str>) -> Task {
         on_disconnect: OnDisconnect::Stop,
         deadline: clock.now().plus(Duration::from_mins(1)),
         max_attempts: 1,
-        metadata: None,
-        turn: tidewire_core::task::Turn::default(),
-        origin: tidewire_core::task::Origin::default(),
-        payer: tidewire_core::Payer::default(),
-        reserved: tidewire_core::port::Amounts::default(),
+        ..Spec::default()
     };
     let mut task = Task::new(clock.task_id(Durability::Transient), TenantId::DEFAULT, spec, clock.now());
     task.idempotency = key.map(|key| Idempotency { key: key.to_owned(), body_hash: 1 });

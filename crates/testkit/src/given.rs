@@ -43,10 +43,7 @@ pub(crate) fn task(durability: Durability, number: u64) -> Task {
         deadline: Timestamp::from_millis(NOW.as_millis() + 600_000),
         max_attempts: 3,
         metadata: Some(r#"{"page":"home"}"#.to_owned()),
-        turn: tidewire_core::task::Turn::default(),
-        origin: tidewire_core::task::Origin::default(),
-        payer: tidewire_core::Payer::default(),
-        reserved: tidewire_core::port::Amounts::default(),
+        ..Spec::default()
     };
     Task::new(at.task, at.tenant, spec, NOW)
 }

@@ -11,7 +11,7 @@ use tidewire_core::files::{self, Files};
 use tidewire_core::port::{Backend, Clock, Cursor, EventLog, NoMeter, TaskStore};
 use tidewire_core::queue::{Bounds, Entrant, Queue};
 use tidewire_core::route::{Deployment, Fleet, Member, Plan, Route};
-use tidewire_core::task::{Origin, Turn};
+use tidewire_core::task::Turn;
 use tidewire_core::{
     Catalog, Durability, Ending, Event, Kind, Money, OnDisconnect, Outcome, Price, Spec, Task, TenantId, WorkerId,
 };
@@ -77,11 +77,8 @@ impl World {
             on_disconnect: OnDisconnect::Continue,
             deadline: self.clock.now().plus(Duration::from_hours(1)),
             max_attempts: 1,
-            metadata: None,
             turn: Turn { tokens: 50, ..Turn::default() },
-            origin: Origin::default(),
-            payer: tidewire_core::Payer::default(),
-            reserved: tidewire_core::port::Amounts::default(),
+            ..Spec::default()
         };
         let task = Task::new(self.clock.task_id(Durability::Durable), TenantId::DEFAULT, spec, self.clock.now());
         let log = task.at().log();

@@ -11,7 +11,7 @@ use tidewire_core::port::{
 };
 use tidewire_core::queue::{Bounds, Entrant, Queue};
 use tidewire_core::route::Fleet;
-use tidewire_core::task::{Origin, Priority, Turn};
+use tidewire_core::task::{Priority, Turn};
 use tidewire_core::{Catalog, Durability, OnDisconnect, Spec, Task, TenantId, WorkerId};
 use tidewire_engines::memory;
 use tidewire_testkit::clock::HandClock;
@@ -49,11 +49,8 @@ fn task(clock: &HandClock, tenant: u32, priority: Priority) -> Task {
         on_disconnect: OnDisconnect::Continue,
         deadline: clock.now().plus(std::time::Duration::from_hours(1)),
         max_attempts: 1,
-        metadata: None,
         turn: Turn { tokens: 500, priority, ..Turn::default() },
-        origin: Origin::default(),
-        payer: tidewire_core::Payer::default(),
-        reserved: tidewire_core::port::Amounts::default(),
+        ..Spec::default()
     };
     Task::new(clock.task_id(Durability::Durable), TenantId(tenant), spec, clock.now())
 }

@@ -76,11 +76,7 @@ impl World {
             on_disconnect: OnDisconnect::Continue,
             deadline: self.clock.now().plus(Duration::from_hours(1)),
             max_attempts: 3,
-            metadata: None,
-            turn: tidewire_core::task::Turn::default(),
-            origin: tidewire_core::task::Origin::default(),
-            payer: tidewire_core::Payer::default(),
-            reserved: tidewire_core::port::Amounts::default(),
+            ..Spec::default()
         };
         let task = Task::new(self.clock.task_id(Durability::Durable), TenantId::DEFAULT, spec, self.clock.now());
         let at = task.at();

@@ -30,11 +30,8 @@ fn task(tenant: u32, number: u64) -> Task {
         on_disconnect: crate::OnDisconnect::Continue,
         deadline: Timestamp::from_millis(1_600_000),
         max_attempts: 3,
-        metadata: None,
         turn: crate::task::Turn { tokens: 100, ..Default::default() },
-        origin: crate::task::Origin::default(),
-        payer: crate::Payer::default(),
-        reserved: crate::port::Amounts::default(),
+        ..Spec::default()
     };
     Task::new(TaskId::new(at, u128::from(number), Durability::Durable), TenantId(tenant), spec, at)
 }

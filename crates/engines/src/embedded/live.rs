@@ -151,11 +151,7 @@ mod tests {
             on_disconnect: OnDisconnect::Continue,
             deadline: Timestamp::default(),
             max_attempts: 1,
-            metadata: None,
-            turn: tidewire_core::task::Turn::default(),
-            origin: tidewire_core::task::Origin::default(),
-            payer: tidewire_core::Payer::default(),
-            reserved: tidewire_core::port::Amounts::default(),
+            ..Spec::default()
         };
         Entry { task: Task::new(id, TenantId(1), spec, Timestamp::default()), input: Some(Bytes::from_static(b"in")) }
     }

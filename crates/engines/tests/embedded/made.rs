@@ -31,11 +31,7 @@ pub fn task_of(tenant: TenantId, number: u64) -> Task {
         on_disconnect: OnDisconnect::Continue,
         deadline: Timestamp::from_millis(NOW.as_millis() + 600_000),
         max_attempts: 3,
-        metadata: None,
-        turn: tidewire_core::task::Turn::default(),
-        origin: tidewire_core::task::Origin::default(),
-        payer: tidewire_core::Payer::default(),
-        reserved: tidewire_core::port::Amounts::default(),
+        ..Spec::default()
     };
     Task::new(TaskId::new(at, u128::from(number), Durability::Durable), tenant, spec, NOW)
 }

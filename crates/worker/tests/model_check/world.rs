@@ -119,11 +119,7 @@ fn blank_task() -> Task {
         on_disconnect: OnDisconnect::Continue,
         deadline: LATER,
         max_attempts: MAX_ATTEMPTS,
-        metadata: None,
-        turn: tidewire_core::task::Turn::default(),
-        origin: tidewire_core::task::Origin::default(),
-        payer: tidewire_core::Payer::default(),
-        reserved: tidewire_core::port::Amounts::default(),
+        ..Spec::default()
     };
     Task::new(task_id(), TenantId::DEFAULT, spec, NOW)
 }

@@ -48,7 +48,9 @@ impl Committer {
         if let Some(wait) = GAP.checked_sub(since).filter(|wait| !wait.is_zero()) {
             // The machine's sleep, not the engine's: it waits for the disk's sake.
             std::thread::sleep(wait);
-            while waiting.len() < MAX_ROUND_CHANGES && let Ok(more) = self.ops.try_recv() {
+            while waiting.len() < MAX_ROUND_CHANGES
+                && let Ok(more) = self.ops.try_recv()
+            {
                 waiting.push(more);
             }
         }
