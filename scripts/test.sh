@@ -16,12 +16,13 @@ cargo test --workspace --locked --quiet
 say "the program with the built-in model"
 cargo build --release --locked -p tidewire-server --features local
 export TIDEWIRE_TEST_MODEL="$TIDEWIRE_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+export TIDEWIRE_TEST_EMBEDDINGS="$TIDEWIRE_CACHE/models/wordllama-l2-supercat-256/model.safetensors"
 TIDEWIRE_TEST_XLLAMACPP="$(scripts/xllamacpp.sh | tail -n 1)"
 export TIDEWIRE_TEST_XLLAMACPP
 
-say "the built-in model, and an independent upstream"
+say "the built-in models, and an independent upstream"
 cargo test --release --locked --quiet -p tidewire-backends --features local,independent-upstream \
-  --test local --test independent_upstream
+  --test local --test wordllama --test independent_upstream
 
 scripted='[built_in]
 enabled = false

@@ -17,6 +17,8 @@ client = openai.OpenAI(base_url=f"{BASE}/v1", api_key="none", max_retries=0, tim
 MODEL = MODEL or client.models.list().data[0].id
 # What the scripted backend plays; a real model gets no such field, and writes what it writes.
 SCRIPTED = "scripted" in MODEL
+# The scripted backend embeds too; beside the built-in model stands one that does nothing else.
+EMBEDS = MODEL if SCRIPTED else "wordllama-l2-supercat-256"
 STORY = [
     {"role": "system", "content": "You answer in several languages."},
     {"role": "user", "content": "Write a long story about the sea with words in French, Chinese and emoji: é 漢 🙂"},
@@ -163,16 +165,38 @@ def a_task_goes_on_without_its_caller_where_that_was_asked_for():
 
 @test
 def texts_become_vectors_in_their_order():
-    if not SCRIPTED:
-        return
-    answer = client.embeddings.create(model=MODEL, input=["tide", "wire", "tide"])
+    answer = client.embeddings.create(model=EMBEDS, input=["tide", "wire", "tide"])
     first, second, third = (item.embedding for item in answer.data)
     assert first == third and first != second and all(isinstance(number, float) for number in first)
     assert [item.index for item in answer.data] == [0, 1, 2] and answer.usage.prompt_tokens > 0
-    floats = client.embeddings.create(model=MODEL, input="tide", encoding_format="float")
+    floats = client.embeddings.create(model=EMBEDS, input="tide", encoding_format="float")
     assert all(abs(a - b) < 1e-6 for a, b in zip(floats.data[0].embedding, first, strict=True)), "in either format"
-    error = raises(openai.BadRequestError, lambda: client.embeddings.create(model=MODEL, input=[]))
+    error = raises(openai.BadRequestError, lambda: client.embeddings.create(model=EMBEDS, input=[]))
     assert "empty" in error.message, error.message
+
+
+@test
+def the_built_in_model_for_embeddings_knows_what_is_alike():
+    if SCRIPTED:
+        return
+    question = "How do I reset my password?"
+    texts = [question, "I forgot my password, how can I set a new one?", "Write a short poem about the sea"]
+    answer = client.embeddings.create(model=EMBEDS, input=texts)
+    asked, same, other = (item.embedding for item in answer.data)
+    near = lambda one, two: sum(a * b for a, b in zip(one, two, strict=True))
+    assert len(asked) == 256 and abs(near(asked, asked) - 1) < 1e-5
+    assert near(asked, same) > 0.5 > near(asked, other) + 0.2, (near(asked, same), near(asked, other))
+    assert answer.model == EMBEDS and answer.usage.prompt_tokens == 27, answer.usage
+    short = client.embeddings.create(model=EMBEDS, input=question, dimensions=64).data[0].embedding
+    assert len(short) == 64 and abs(near(short, short) - 1) < 1e-5
+    error = raises(openai.BadRequestError, lambda: client.embeddings.create(model=EMBEDS, input="a " * 8200))
+    assert error.code == "context_too_long" and "8192" in error.message, error
+    error = raises(openai.BadRequestError, lambda: client.embeddings.create(model=EMBEDS, input="a", dimensions=257))
+    assert "256" in error.message, error
+    error = raises(openai.BadRequestError, lambda: client.chat.completions.create(model=EMBEDS, messages=STORY))
+    assert "only embeds" in error.message, error
+    error = raises(openai.BadRequestError, lambda: client.embeddings.create(model=MODEL, input="a"))
+    assert "embed" in error.message, error
 
 
 @test

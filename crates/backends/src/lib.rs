@@ -12,5 +12,6 @@ pub mod local;
 pub mod openai;
 pub mod scripted;
 pub mod sse;
+pub mod wordllama;
 
 pub use upstream::{BadSettings, Settings};

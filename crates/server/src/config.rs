@@ -25,6 +25,10 @@ pub(crate) fn cache() -> PathBuf {
     variable("TIDEWIRE_CACHE").map_or_else(|| home("XDG_CACHE_HOME", ".cache").join("tidewire"), PathBuf::from)
 }
 
+/// The model for embeddings, below it.
+#[cfg(feature = "local")]
+pub(crate) const EMBEDDINGS: &str = "models/wordllama-l2-supercat-256/model.safetensors";
+
 fn home(xdg: &str, below: &str) -> PathBuf {
     let by_home = || variable("HOME").map_or_else(|| PathBuf::from("."), |home| PathBuf::from(home).join(below));
     variable(xdg).map_or_else(by_home, PathBuf::from)

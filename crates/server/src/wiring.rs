@@ -7,6 +7,7 @@ mod local;
 mod prices;
 pub(crate) mod store;
 mod upstreams;
+mod words;
 
 pub(crate) use deployments::{Deployments, listed_models, models_of, upstreams_for};
 pub(crate) use engines::Engines;

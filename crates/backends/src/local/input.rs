@@ -75,6 +75,7 @@ pub(super) struct Options {
 
 #[derive(Deserialize)]
 struct Body {
+    #[serde(default)]
     messages: Vec<Message>,
     max_completion_tokens: Option<u32>,
     max_tokens: Option<u32>,
@@ -124,7 +125,7 @@ impl Input {
     pub(super) fn read(json: &[u8], defaults: &Defaults) -> Result<Self, String> {
         let body: Body = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if body.messages.is_empty() {
-            return Err("`messages` is empty: give at least one".to_owned());
+            return Err("`messages` is missing or empty: this model chats, it does not embed".to_owned());
         }
         if body.n.is_some_and(|answers| answers > 1) {
             return Err("`n` must be 1 for the built-in model: send the request again for another answer".to_owned());

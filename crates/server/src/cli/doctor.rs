@@ -115,10 +115,15 @@ fn sync_times(probe: &Path) -> std::io::Result<Vec<f64>> {
 #[cfg(feature = "local")]
 fn built_in() -> Finding {
     let weights = config::cache().join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    if weights.exists() {
-        return Finding::Fine(format!("the built-in model is at {}", weights.display()));
+    for weights in [weights, config::cache().join(config::EMBEDDINGS)] {
+        if !weights.exists() {
+            return Finding::Wrong(format!(
+                "the built-in model is not at {}: `make model` fetches it",
+                weights.display()
+            ));
+        }
     }
-    Finding::Wrong(format!("the built-in model is not at {}: `make model` fetches it", weights.display()))
+    Finding::Fine(format!("the built-in models are in {}", config::cache().join("models").display()))
 }
 
 #[cfg(not(feature = "local"))]

@@ -171,7 +171,7 @@ fn incomplete(deployment: &DeploymentConfig) -> Option<&'static str> {
         BackendKind::Anthropic | BackendKind::Gemini if deployment.url.is_none() && keys == 0 => {
             Some("needs a key: `key_env` or `key_file`")
         }
-        BackendKind::Local if deployment.weights.is_none() => Some("needs `weights`, a GGUF file"),
+        BackendKind::Local if deployment.weights.is_none() => Some("needs `weights`, a GGUF file or a WordLlama table"),
         _ => None,
     }
 }

@@ -155,7 +155,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("log.format", "\"text\"", "`text` or `json`, on stderr"),
     setting("log.filter", "\"info\"", "what is logged: a level, or directives such as \"info,tidewire_worker=debug\""),
-    setting("built_in.enabled", "true", "serve the built-in model, where this program was built with it"),
+    setting(
+        "built_in.enabled",
+        "true",
+        "serve the built-in model and the one for embeddings, where this program was built with them",
+    ),
     setting(
         "built_in.weights",
         "\"~/.cache/tidewire/models/SmolLM2-135M-Instruct.Q4_1.gguf\"",
@@ -172,7 +176,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "deployment.backend",
         "\"openai\"",
-        "`openai` (any OpenAI-compatible server), `azure` (OpenAI at Azure), `anthropic`, `gemini`, `local` (a GGUF file), \
+        "`openai` (any OpenAI-compatible server), `azure` (OpenAI at Azure), `anthropic`, `gemini`, `local` (weights in this process), \
          `scripted` (tests and benchmarks)",
     ),
     setting("deployment.serves", "\"gpt-4o-mini\"", "public model name, where several deployments share one"),
@@ -196,7 +200,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "headers for each request to the upstream; shown with the settings, so not for secrets",
     ),
     setting("deployment.max_tokens", "8192", "`anthropic`: the longest answer where a request does not say"),
-    setting("deployment.weights", "\"/models/some.gguf\"", "`local`: a GGUF file"),
+    setting(
+        "deployment.weights",
+        "\"/models/some.gguf\"",
+        "`local`: a GGUF file, or a WordLlama table (`.safetensors`, with its `tokenizer.json` beside it), which only embeds",
+    ),
     setting("deployment.threads", "1", "`local`: threads that compute"),
     setting(
         "deployment.context_tokens",

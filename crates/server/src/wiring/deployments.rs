@@ -125,9 +125,9 @@ impl Deployments {
         let mut records = Vec::new();
         let (mut configured, mut others) = (HashMap::new(), HashMap::new());
         let (mut checked, mut restart) = (Vec::new(), Vec::new());
-        if let Some((record, backend)) = self.local.built_in() {
-            others.insert(record.name.clone(), backend);
-            records.push(record);
+        for (record, backend) in self.local.built_in() {
+            others.insert(record.name.clone(), backend.clone());
+            records.push(record.clone());
         }
         for deployment in &config.deployment {
             let name: Arc<str> = deployment.name.as_str().into();

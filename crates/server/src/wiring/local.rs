@@ -1,5 +1,6 @@
 //! Models that run in this process. They are loaded at the start or when a deployment first names them, and stay until the end.
 
+use super::words;
 use crate::config::{Config, DeploymentConfig};
 use std::sync::Arc;
 use tidewire_core::catalog::Deployment;
@@ -17,8 +18,8 @@ impl Local {
     }
 
     #[allow(clippy::unused_self)] // The same face as with the model built in.
-    pub(super) fn built_in(&self) -> Option<(Deployment, Arc<dyn Backend>)> {
-        None
+    pub(super) fn built_in(&self) -> &[(Deployment, Arc<dyn Backend>)] {
+        &[]
     }
 
     #[allow(clippy::unused_self)] // The same face as with the model built in.
@@ -28,6 +29,9 @@ impl Local {
         deployment: &DeploymentConfig,
         _: &Arc<dyn Clock>,
     ) -> Result<(Arc<dyn Backend>, usize), String> {
+        if let Some(embeds) = words::deployment(deployment) {
+            return embeds;
+        }
         Err(format!(
             "the deployment `{}` wants a GGUF file, and this program was built without that: build it with \
              `--features local`, or use `make run`",
@@ -41,16 +45,16 @@ impl Local {
 
 #[cfg(feature = "local")]
 pub(super) struct Local {
-    built_in: Option<(Deployment, Arc<dyn Backend>)>,
+    built_in: Vec<(Deployment, Arc<dyn Backend>)>,
     all: std::sync::Mutex<Vec<Arc<tidewire_backends::local::Local>>>,
 }
 
 #[cfg(feature = "local")]
 impl Local {
-    /// Loads the built-in model, where it is there and wanted.
+    /// Loads the built-in model, where it is there and wanted; with it comes one that embeds.
     pub(super) fn start(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, String> {
         use tidewire_backends::local;
-        let mut models = Self { built_in: None, all: std::sync::Mutex::default() };
+        let mut models = Self { built_in: Vec::new(), all: std::sync::Mutex::default() };
         if !config.built_in.enabled {
             return Ok(models);
         }
@@ -78,12 +82,13 @@ impl Local {
             ..Deployment::by_name(&settings.name)
         };
         let backend = models.load(settings, clock)?;
-        models.built_in = Some((record, backend));
+        models.built_in.push((record, backend));
+        models.built_in.extend(words::built_in()?);
         Ok(models)
     }
 
-    pub(super) fn built_in(&self) -> Option<(Deployment, Arc<dyn Backend>)> {
-        self.built_in.clone()
+    pub(super) fn built_in(&self) -> &[(Deployment, Arc<dyn Backend>)] {
+        &self.built_in
     }
 
     /// Loads a deployment's model. Its backend, and how many requests it takes at once.
@@ -94,6 +99,9 @@ impl Local {
         clock: &Arc<dyn Clock>,
     ) -> Result<(Arc<dyn Backend>, usize), String> {
         use tidewire_backends::local;
+        if let Some(embeds) = words::deployment(deployment) {
+            return embeds;
+        }
         let model = deployment.model.clone().unwrap_or_else(|| deployment.name.clone());
         let mut settings = local::Config::new(model, deployment.weights.clone().unwrap_or_default());
         settings.threads = deployment.threads.unwrap_or(settings.threads);

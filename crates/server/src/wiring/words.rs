@@ -1,0 +1,42 @@
+//! Models that only embed, small enough for every build: tables of vectors.
+
+use crate::config::DeploymentConfig;
+use std::path::Path;
+use std::sync::Arc;
+use tidewire_backends::wordllama::WordLlama;
+use tidewire_core::port::Backend;
+use tidewire_worker::embeddings::Embeds;
+
+/// Requests at once. Each computes on the thread that runs it and waits for nothing: more at once end no sooner, fewer
+/// would let threads idle while a task's beginning and end are written.
+const SLOTS: usize = 64;
+
+/// The one that comes with the built-in model, where it was fetched.
+#[cfg(feature = "local")]
+pub(super) fn built_in() -> Result<Option<(tidewire_core::catalog::Deployment, Arc<dyn Backend>)>, String> {
+    use crate::config;
+    use tidewire_core::catalog::Deployment;
+    let weights = config::cache().join(config::EMBEDDINGS);
+    if !weights.exists() {
+        tracing::warn!("the built-in model for embeddings is not here: `make model` fetches it");
+        return Ok(None);
+    }
+    let name = "wordllama-l2-supercat-256";
+    let price = Some(tidewire_core::Price::default());
+    let record = Deployment { slots: SLOTS, price, ..Deployment::by_name(name) };
+    Ok(Some((record, backend(name, &weights)?)))
+}
+
+/// A deployment's, where its weights are of this kind.
+pub(super) fn deployment(deployment: &DeploymentConfig) -> Option<Result<(Arc<dyn Backend>, usize), String>> {
+    let weights = deployment.weights.as_ref().filter(|path| path.extension().is_some_and(|is| is == "safetensors"))?;
+    let model = deployment.model.as_ref().unwrap_or(&deployment.name);
+    Some(backend(model, weights).map(|backend| (backend, SLOTS)))
+}
+
+fn backend(name: &str, weights: &Path) -> Result<Arc<dyn Backend>, String> {
+    let model = WordLlama::new(name, weights).map_err(|error| format!("the model `{name}`: {error}"))?;
+    let model = Arc::new(model);
+    // No batcher before it: a call of many saves nothing here, and alone each caller's tokens are counted exactly.
+    Ok(Arc::new(Embeds::new(model.clone(), model)))
+}
