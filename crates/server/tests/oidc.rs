@@ -19,7 +19,7 @@ const BEGIN: &str = "/v1/session/oidc";
 struct World {
     server: Server,
     provider: Provider,
-    _files: [tempfile::TempDir; 2],
+    files: [tempfile::TempDir; 2],
 }
 
 async fn world() -> World {
@@ -29,7 +29,7 @@ async fn world() -> World {
     std::fs::write(&file, format!("{SECRET}\n")).unwrap();
     let secret = format!("client_secret_file = \"{}\"", file.display());
     let (server, secrets) = start(&format!("session_minutes = 30\n{}", section(&provider.issuer, &secret)));
-    World { server, provider, _files: [secrets, dir] }
+    World { server, provider, files: [secrets, dir] }
 }
 
 /// What a server answered.
@@ -365,7 +365,7 @@ async fn a_reload_changes_who_gets_in_and_ends_what_it_takes_away() {
     let sign_in = json!({ "key": ADMIN }).to_string();
     assert_eq!(first.ask(server, "POST", "/v1/session", "", &sign_in).await.status, 200);
     let key = "another-first-key-0123456789abcdef0123456789";
-    std::fs::write(world._files[0].path().join("admin.key"), key).unwrap();
+    std::fs::write(world.files[0].path().join("admin.key"), key).unwrap();
     reload(&world, |text| text).await;
     assert_eq!(first.get(server, "/v1/session").await.status, 401);
     assert_eq!(with_key(server, ADMIN, "GET", "/v1/tasks", &Value::Null).await.0, 401);

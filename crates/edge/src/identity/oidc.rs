@@ -1,4 +1,4 @@
-//! Sign-in of operators at a provider (OpenID Connect Core 1.0, the authorization code flow, with PKCE of RFC 7636).
+//! Sign-in of operators at a provider (OIDC Core 1.0, the authorization code flow, with PKCE of RFC 7636).
 //!
 //! ```text
 //!  browser ──begin──▶ here ──(state, nonce, challenge)──▶ provider: who is it?

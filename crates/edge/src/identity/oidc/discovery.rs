@@ -1,4 +1,4 @@
-//! What the provider says of itself (OpenID Connect Discovery 1.0): fetched at the first sign-in, and from time to time.
+//! What the provider says of itself (OIDC Discovery 1.0): fetched at the first sign-in, and from time to time.
 
 use super::super::jwt::{Algorithm, Check, Expected, Fetch, FetchError, Fetching, PATIENCE, Source};
 use super::url;

@@ -13,9 +13,8 @@ pub(super) fn provider(oidc: &OidcConfig) -> Result<Option<Oidc>, Refused> {
         return Ok(None);
     }
     check(oidc)?;
-    let algorithm = match Algorithm::parse(&oidc.algorithm) {
-        Some(algorithm @ (Algorithm::Rs256 | Algorithm::Es256)) => algorithm,
-        _ => return Err(format!("`oidc.algorithm` is RS256 or ES256, not `{}`", oidc.algorithm).into()),
+    let Some(algorithm @ (Algorithm::Rs256 | Algorithm::Es256)) = Algorithm::parse(&oidc.algorithm) else {
+        return Err(format!("`oidc.algorithm` is RS256 or ES256, not `{}`", oidc.algorithm).into());
     };
     let role = |(group, name): (&String, &String)| {
         let role = Role::parse(name).ok_or_else(|| {
