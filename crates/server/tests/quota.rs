@@ -287,3 +287,30 @@ async fn a_known_key_is_answered_however_little_is_left_and_reserves_nothing() {
     assert_eq!(ended(&server, &first).await["state"], "done");
     is_settled(&server).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cached_part_of_a_prompt_costs_its_own_price_from_the_headers_to_the_budget() {
+    let upstream = Upstream::start(Script { input_tokens: 1000, cached_tokens: 600, ..Script::tokens(TOKENS) });
+    // For a million tokens $2, of cached ones $0.5, of written ones $8; and a budget that many such answers fit.
+    let server = Server::start(&format!(
+        "[[deployment]]\nname = \"up\"\nbackend = \"openai\"\nurl = \"{}\"\nprice_input = 2.0\n\
+         price_cached_input = 0.5\nprice_output = 8.0\n[[route]]\nname = \"r\"\ndeployments = [\"up\"]\n\
+         usd_per_day = 1.0\n",
+        upstream.url()
+    ));
+    // 400 at $2, 600 at $0.5, 10 at $8.
+    let cost = 0.001_18;
+    for (stream, asked) in [(false, 1), (true, 2)] {
+        let (status, head, body) = ask(&server, "POST", "/v1/chat/completions", "", &chat(stream)).await;
+        assert_eq!(status, 200, "{body}");
+        if !stream {
+            assert!(head.contains("tidewire-cost-usd: 0.001180"), "{head}");
+            let answer: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 600, "{body}");
+        }
+        is_settled(&server).await;
+        let used = get(&server, "/v1/usage").await;
+        assert_eq!(used["total"]["cost_usd"], cost * f64::from(asked), "{used}");
+        assert_eq!(used["total"]["cached_tokens"], 600 * asked, "{used}");
+    }
+}

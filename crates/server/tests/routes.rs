@@ -7,10 +7,12 @@ mod support;
 
 use serde_json::{Value, json};
 use std::time::Duration;
+use support::keyed::{next, say, try_connect};
 use support::{PATIENCE, Server, ask, script_text, task};
 use tidewire_proto::Submission;
 use tidewire_proto::routes::DeploymentView;
 use tidewire_testkit::upstream::{Break, Fault, Script, Upstream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A deployment of an upstream.
 fn deployment(name: &str, upstream: &Upstream, rest: &str) -> String {
@@ -258,4 +260,66 @@ async fn a_reload_changes_routes_under_an_open_stream_and_a_bad_file_changes_not
     let hung_up = std::process::Command::new("kill").arg("-HUP").arg(server.pid().to_string()).status().unwrap();
     assert!(hung_up.success());
     until(async || http.routes().await.unwrap().routes[0].name == "scripted").await;
+}
+
+/// Reads a connection on until it has said this, or has ended.
+async fn reads_until(stream: &mut tokio::net::TcpStream, heard: &mut Vec<u8>, word: &str) {
+    let read = async {
+        while !String::from_utf8_lossy(heard).contains(word) {
+            assert!(stream.read_buf(heard).await.unwrap() > 0, "it ended: {}", String::from_utf8_lossy(heard));
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("no {word:?} came"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_leaves_open_sse_and_websocket_connections_as_they_are_and_both_hear_the_rest() {
+    let upstream = Upstream::start(Script::tokens(20).with(Fault::after(5, Break::Stall)));
+    let config = |strategy: &str, slots: u32| {
+        let rest = format!("slots = {slots}\nhealth_ms = 60000");
+        let route = format!("[[route]]\nname = \"chat\"\nstrategy = \"{strategy}\"\ndeployments = [\"up\"]\n");
+        [deployment("up", &upstream, &rest), route].concat()
+    };
+    let server = Server::start(&config("weighted", 8));
+    let running = server.http().submit(&chat()).await.unwrap();
+
+    let mut sse = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let (host, id) = (server.address(), &running.id);
+    let request = format!("GET /v1/tasks/{id}/events?format=sse&window_ms=0 HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    sse.write_all(request.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    reads_until(&mut sse, &mut heard, "w4 ").await;
+    let mut socket = try_connect(&server, "/v1/ws", None).await.unwrap();
+    let follow = json!({ "op": "follow", "log": running.id, "window_ms": 0 });
+    assert_eq!(say(&mut socket, follow).await["op"], "following");
+    upstream.wait_for_stall().await;
+
+    // By the API and by the signal; each time something is really exchanged.
+    rewrite(&server, &config("cheapest", 4));
+    let reloaded = server.http().reload().await.unwrap();
+    assert_eq!(reloaded.changed, ["deployment.up", "route.chat"]);
+    let strategy = async || server.http().routes().await.unwrap().routes[0].strategy.clone();
+    rewrite(&server, &config("fastest", 2));
+    let hung_up = std::process::Command::new("kill").arg("-HUP").arg(server.pid().to_string()).status().unwrap();
+    assert!(hung_up.success());
+    until(async || strategy().await == "fastest").await;
+
+    // The rest comes only now, so it comes over connections that were open before.
+    assert!(!String::from_utf8_lossy(&heard).contains("w5 "));
+    upstream.resume();
+    reads_until(&mut sse, &mut heard, "event: end").await;
+    assert!(String::from_utf8_lossy(&heard).contains("w19 "));
+    let mut said = String::new();
+    loop {
+        let frame = next(&mut socket).await.expect("the connection stays open");
+        let events = frame["events"].as_array().cloned().unwrap_or_default();
+        said += &text(&events);
+        if events.iter().any(|event| event["type"] == "end") {
+            break;
+        }
+    }
+    assert_eq!(said, script_words(20));
+    upstream.play(Script::default());
+    let again = json!({ "op": "submit", "task": { "prompt": "go", "model": "chat" } });
+    assert_eq!(say(&mut socket, again).await["op"], "ack", "and it takes new work");
 }

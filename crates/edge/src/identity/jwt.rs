@@ -6,6 +6,8 @@
 mod check;
 mod cryptography;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 pub(super) use check::{Check, Expected, Fault};
 pub(super) use keys::PATIENCE;

@@ -68,3 +68,32 @@ impl Standing {
         self.held().retain(|_, (caller, _)| !are(caller));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Identity, Settings};
+    use http::Request;
+    use std::sync::Arc;
+    use tidewire_testkit::clock::HandClock;
+
+    #[test]
+    fn a_ticket_opens_one_url_within_30_s_and_none_after() {
+        let clock = Arc::new(HandClock::new(5));
+        let settings = Settings { required: true, ..Settings::default() };
+        let identity = Identity::with(settings, None, Some(clock.clone()));
+        let ticket = || identity.ticket(&Caller::development()).unwrap();
+        let shown = |ticket: &str| {
+            let request = Request::get(format!("/v1/ws?ticket={ticket}")).body(()).unwrap();
+            identity.authenticate(&request).map(drop).map_err(|refusal| refusal.0.code)
+        };
+        let (young, old) = (ticket(), ticket());
+        clock.advance(TICKET_LIFE.checked_sub(Duration::from_millis(1)).unwrap());
+        assert_eq!(shown(&young), Ok(()));
+        assert_eq!(shown(&young), Err(Code::Unauthorized), "a second time");
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(shown(&old), Err(Code::Unauthorized), "30 s old");
+        clock.set_wall(clock.now().plus(Duration::from_hours(1)));
+        assert_eq!(shown(&ticket()), Ok(()), "a fresh one");
+    }
+}
