@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 . scripts/serve-for-tests.sh
 
-parts="kills cuts crashes prefixes disk points seeds ledger model load"
+parts="kills cuts crashes prefixes disk points seeds ledger model noise load"
 ran=""
 failed=""
 
@@ -83,6 +83,12 @@ part_model() {
   export TIDEWIRE_TEST_CASES="${SOAK_CASES:-5000}"
   say model "$TIDEWIRE_TEST_CASES cases of the reference model"
   proof "$TIDEWIRE_TEST_CASES cases, every engine answers as the model" tidewire-engines model
+}
+
+part_noise() {
+  export TIDEWIRE_TEST_NOISE="${SOAK_NOISE:-200000}"
+  say noise "$TIDEWIRE_TEST_NOISE damaged answers for each reader of upstreams (about 3 minutes for 200,000)"
+  proof "$TIDEWIRE_TEST_NOISE damaged answers, no panic and no clean end of a cut one" tidewire-backends adapters noise
 }
 
 # Memory in KB, sampled as "SECONDS KB": MB per 10 minutes by least squares, over all but the first quarter, in which

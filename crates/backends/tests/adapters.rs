@@ -11,6 +11,8 @@ mod azure;
 mod borders;
 #[path = "adapters/gemini.rs"]
 mod gemini;
+#[path = "adapters/noise.rs"]
+mod noise;
 #[path = "adapters/requests.rs"]
 mod requests;
 #[path = "support/runs.rs"]
