@@ -95,6 +95,12 @@ impl Filter {
     }
 }
 
+/// Rows of usage that are asked for at once: as many as the server gives.
+const USAGE_ROWS: &str = "10000";
+
+/// Where an answer in CSV names its next page.
+const USAGE_NEXT: &str = "tidewire-next";
+
 /// Which usage, and how it is summed up.
 #[derive(Clone, Debug, Default)]
 pub struct UsageFilter {
@@ -109,13 +115,15 @@ pub struct UsageFilter {
 }
 
 impl UsageFilter {
-    fn path(&self, format: &str) -> String {
+    fn path(&self, format: &str, cursor: Option<&str>) -> String {
         let mut query = Query::default();
         query.add("format", Some(format));
         query.add("from", self.from.as_deref());
         query.add("to", self.to.as_deref());
         query.add("group_by", self.group_by.as_deref());
         query.add("tenant", self.tenant.as_deref());
+        query.add("limit", Some(USAGE_ROWS));
+        query.add("cursor", cursor);
         format!("/v1/usage{}", query.0)
     }
 }
@@ -148,15 +156,31 @@ impl Http {
         self.json(self.request(Method::POST, "/v1/tasks").json(task)).await
     }
 
-    /// What was used and what it cost.
+    /// What was used and what it cost: all pages.
     pub async fn usage(&self, filter: &UsageFilter) -> Result<UsageReport, HttpError> {
-        self.json(self.request(Method::GET, &filter.path("json"))).await
+        let mut report: UsageReport = self.json(self.request(Method::GET, &filter.path("json", None))).await?;
+        while let Some(cursor) = report.next.take() {
+            let page: UsageReport = self.json(self.request(Method::GET, &filter.path("json", Some(&cursor)))).await?;
+            report.rows.extend(page.rows);
+            report.next = page.next;
+        }
+        Ok(report)
     }
 
     /// The same as CSV.
     pub async fn usage_csv(&self, filter: &UsageFilter) -> Result<String, HttpError> {
-        let response = self.send(self.request(Method::GET, &filter.path("csv"))).await?;
-        response.text().await.map_err(|source| self.broken(source))
+        let (mut text, mut cursor) = (String::new(), None);
+        loop {
+            let response = self.send(self.request(Method::GET, &filter.path("csv", cursor.as_deref()))).await?;
+            cursor = response.headers().get(USAGE_NEXT).and_then(|next| next.to_str().ok()).map(str::to_owned);
+            let page = response.text().await.map_err(|source| self.broken(source))?;
+            // Each page begins with the header.
+            let rows = if text.is_empty() { &page[..] } else { page.split_once('\n').map_or("", |(_, rows)| rows) };
+            text.push_str(rows);
+            if cursor.is_none() {
+                return Ok(text);
+            }
+        }
     }
 
     /// A task's record.

@@ -23,6 +23,9 @@ pub struct Usage {
     /// Those of them that it had cached.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cached_tokens: u64,
+    /// Those of them that it did not have cached and put into its cache, where an upstream tells and charges for that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: u64,
     /// Tokens that it wrote.
     pub output_tokens: u64,
     /// Those of them that were reasoning.
@@ -49,6 +52,7 @@ impl Usage {
         Self {
             input_tokens: self.input_tokens + other.input_tokens,
             cached_tokens: self.cached_tokens + other.cached_tokens,
+            cache_write_tokens: self.cache_write_tokens + other.cache_write_tokens,
             output_tokens: self.output_tokens + other.output_tokens,
             reasoning_tokens: self.reasoning_tokens + other.reasoning_tokens,
             cost: self.cost.plus(other.cost),

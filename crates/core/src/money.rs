@@ -65,6 +65,8 @@ pub struct Price {
     pub input: Money,
     /// That it reads and had cached.
     pub cached_input: Money,
+    /// That it reads and puts into its cache.
+    pub cache_write: Money,
     /// That it writes, reasoning among them.
     pub output: Money,
 }
@@ -73,9 +75,11 @@ impl Price {
     /// What this usage costs, rounded up, so that no token is free that has a price. Its `cost` is not looked at.
     pub fn of(&self, usage: &Usage) -> Money {
         let cached = usage.cached_tokens.min(usage.input_tokens);
+        let written = usage.cache_write_tokens.min(usage.input_tokens - cached);
         let part = |tokens: u64, price: Money| u128::from(tokens) * u128::from(price.0);
-        let all = part(usage.input_tokens - cached, self.input)
+        let all = part(usage.input_tokens - cached - written, self.input)
             + part(cached, self.cached_input)
+            + part(written, self.cache_write)
             + part(usage.output_tokens, self.output);
         Money(u64::try_from(all.div_ceil(PRICED_TOKENS)).unwrap_or(u64::MAX))
     }
@@ -90,11 +94,17 @@ mod tests {
         let price = Price {
             input: Money::from_dollars(0.15),
             cached_input: Money::from_dollars(0.075),
+            cache_write: Money::from_dollars(0.2),
             output: Money::from_dollars(0.6),
         };
         let usage = Usage { input_tokens: 1000, cached_tokens: 400, output_tokens: 10, ..Usage::default() };
         // 600 x 150 + 400 x 75 + 10 x 600 nanodollars.
         assert_eq!(price.of(&usage), Money(126_000));
+        // 100 of the 600 cost 200 each.
+        assert_eq!(price.of(&Usage { cache_write_tokens: 100, ..usage }), Money(131_000));
+        // An upstream that counts more parts than there is of the whole: none counts twice.
+        let odd = Usage { input_tokens: 10, cached_tokens: 8, cache_write_tokens: 8, ..Usage::default() };
+        assert_eq!(price.of(&odd), Money(8 * 75 + 2 * 200));
         let tiny = Price { input: Money(1), ..Price::default() };
         assert_eq!(tiny.of(&Usage { input_tokens: 1, ..Usage::default() }), Money(1));
         assert_eq!(Money::from_dollars(1.5).to_string(), "$1.5");

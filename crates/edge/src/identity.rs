@@ -21,6 +21,7 @@ mod scope;
 mod secret;
 mod table;
 
+pub use audit::keep as keep_audit;
 pub(crate) use audit::{Audit, Note, Peer};
 pub(crate) use caller::End;
 pub use caller::{Caller, Grant};

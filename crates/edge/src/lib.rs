@@ -18,7 +18,7 @@ mod submit;
 mod transport;
 
 pub use batch::keep as keep_batches;
-pub use identity::Identity;
+pub use identity::{Identity, keep_audit};
 pub use listen::{Listener, listen};
 pub use transport::{Endpoint, Needs, Streams, router, sweep_streams};
 

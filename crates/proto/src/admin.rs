@@ -224,7 +224,7 @@ pub struct SignInWays {
 }
 
 /// One thing that an operator did.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// Its place in the audit log.
     #[serde(default)]

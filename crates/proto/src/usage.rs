@@ -13,8 +13,11 @@ pub struct UsageReport {
     pub group_by: Vec<String>,
     /// Sorted by what they stand for.
     pub rows: Vec<UsageLine>,
-    /// All of them together.
+    /// All of them together, those of other pages too.
     pub total: UsageSums,
+    /// Where there are more rows: the `cursor` of the next page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// What was used by one of each.
@@ -52,6 +55,9 @@ pub struct UsageSums {
     pub input_tokens: u64,
     /// Those of them that were cached.
     pub cached_tokens: u64,
+    /// Those of them that were put into an upstream's cache.
+    #[serde(default)]
+    pub cache_write_tokens: u64,
     /// Tokens that were written.
     pub output_tokens: u64,
     /// Those of them that were reasoning.

@@ -99,7 +99,9 @@ struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "TIDEWIRE_CONFIG")]
     config: Option<PathBuf>,
     /// An OpenAI-compatible base URL, its /v1 included; repeatable. Its key comes from `OPENAI_API_KEY`.
-    /// A model name goes to the first upstream that lists it, else to the first
+    /// A model name goes to the first upstream that lists it, else to the first. What its tokens cost is not known: for
+    /// budgets and costs name it as a [[deployment]] with its `url`, which takes the price of a known model, or `price_input`
+    /// and `price_output`
     #[arg(long, value_name = "URL")]
     upstream: Vec<String>,
 }

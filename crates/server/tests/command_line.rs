@@ -75,8 +75,8 @@ async fn usage_is_a_table_json_and_csv_of_what_was_used_and_what_it_cost() {
     let csv = said(&server, &["usage", "--by", "route,deployment", "--csv"]);
     assert_eq!(
         csv,
-        "route,deployment,tasks,input_tokens,cached_tokens,output_tokens,reasoning_tokens,cost_usd,estimated\r\n\
-         r,up,2,2000,1200,20,0,0.002360000,false\r\n"
+        "route,deployment,tasks,input_tokens,cached_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,estimated\r\n\
+         r,up,2,2000,1200,0,20,0,0.002360000,false\r\n"
     );
     let report: Value = serde_json::from_str(&said(&server, &["usage", "--json"])).unwrap();
     assert_eq!(report["total"]["cost_usd"], 0.002_36, "{report}");

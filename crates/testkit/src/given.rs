@@ -77,6 +77,7 @@ pub(crate) fn open(log: LogRef, rank: Option<&str>, entries: Vec<Entry>) -> Appe
 pub(crate) const USAGE: Usage = Usage {
     input_tokens: 11,
     cached_tokens: 3,
+    cache_write_tokens: 2,
     output_tokens: 5,
     reasoning_tokens: 2,
     estimated: false,

@@ -135,6 +135,7 @@ async fn totals_are_the_sums_of_the_settlements<H: Harness<Engine: Ledger>>(h: &
         let used = Usage {
             input_tokens: number,
             cached_tokens: number / 2,
+            cache_write_tokens: number / 4,
             output_tokens: number * 100,
             reasoning_tokens: number * 10,
             estimated: false,

@@ -226,6 +226,7 @@ impl Model {
             self.totals.usage = Usage {
                 input_tokens: self.totals.usage.input_tokens + usage.input_tokens,
                 cached_tokens: self.totals.usage.cached_tokens + usage.cached_tokens,
+                cache_write_tokens: self.totals.usage.cache_write_tokens + usage.cache_write_tokens,
                 output_tokens: self.totals.usage.output_tokens + usage.output_tokens,
                 reasoning_tokens: self.totals.usage.reasoning_tokens + usage.reasoning_tokens,
                 estimated: self.totals.usage.estimated || usage.estimated,

@@ -104,10 +104,11 @@ impl Tokens {
     /// The API counts what was read from its cache and written to it apart from the rest of the input.
     pub(super) fn usage(self) -> Usage {
         let cached_tokens = self.cached.unwrap_or(0);
-        let written_tokens = self.written.unwrap_or(0);
+        let cache_write_tokens = self.written.unwrap_or(0);
         Usage {
-            input_tokens: self.input.unwrap_or(0) + cached_tokens + written_tokens,
+            input_tokens: self.input.unwrap_or(0) + cached_tokens + cache_write_tokens,
             cached_tokens,
+            cache_write_tokens,
             output_tokens: self.output.unwrap_or(0),
             ..Usage::default()
         }

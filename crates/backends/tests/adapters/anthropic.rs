@@ -48,7 +48,13 @@ async fn thoughts_are_reasoning_and_what_was_cached_counts_as_read() {
     let chunks = played(backend, include_str!("../transcripts/anthropic_thinking.sse")).await;
     assert_eq!(thoughts(&chunks), "27 is 3³, so no.");
     assert_eq!(text(&chunks), "27 is not prime.");
-    let expected = Usage { input_tokens: 2104, cached_tokens: 2000, output_tokens: 210, ..Usage::default() };
+    let expected = Usage {
+        input_tokens: 2104,
+        cached_tokens: 2000,
+        cache_write_tokens: 100,
+        output_tokens: 210,
+        ..Usage::default()
+    };
     assert_eq!(usage(&chunks), Some(expected));
 }
 

@@ -232,8 +232,10 @@ impl Plan {
         let mut dearest = Price::default();
         for route in self.chain(route) {
             for price in self.members(route).filter_map(|(deployment, _)| deployment.price) {
-                dearest.input = dearest.input.max(price.input);
+                // Nobody knows before the answer whether the prompt goes into a cache.
+                dearest.input = dearest.input.max(price.input).max(price.cache_write);
                 dearest.cached_input = dearest.cached_input.max(price.cached_input);
+                dearest.cache_write = dearest.cache_write.max(price.cache_write);
                 dearest.output = dearest.output.max(price.output);
             }
         }

@@ -15,6 +15,7 @@ const TYPICAL_TOKENS: u32 = 100;
 const TYPICAL: Usage = Usage {
     input_tokens: 3_000_000,
     cached_tokens: 0,
+    cache_write_tokens: 0,
     output_tokens: 1_000_000,
     reasoning_tokens: 0,
     cost: crate::money::Money::ZERO,

@@ -8,7 +8,9 @@ use crate::refusal::Refusal;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderName, HeaderValue, header};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -26,6 +28,15 @@ const DEFAULT_DAYS: u32 = 30;
 
 /// What one report may span: a year, leap day and the day of asking included.
 const MAX_DAYS: u32 = 367;
+
+/// Rows of a page: a month of 30 keys.
+const DEFAULT_ROWS: usize = 1_000;
+
+/// The most rows of a page: some 2 MB of JSON.
+const MAX_ROWS: usize = 10_000;
+
+/// Names the next page of CSV, which has no other place for it.
+const NEXT: HeaderName = HeaderName::from_static("tidewire-next");
 
 /// What rows are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +94,35 @@ struct Asked {
     group_by: Option<String>,
     tenant: Option<String>,
     format: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// Which rows of all: those after one, and how many.
+#[derive(Default)]
+struct Paging {
+    after: Option<Vec<String>>,
+    limit: usize,
+}
+
+impl Paging {
+    fn of(limit: Option<usize>, cursor: Option<&str>, columns: &[Column]) -> Result<Self, Refusal> {
+        let limit = limit.unwrap_or(DEFAULT_ROWS);
+        if !(1..=MAX_ROWS).contains(&limit) {
+            return Err(invalid(format!("`limit` is 1 to {MAX_ROWS}")));
+        }
+        let read = |cursor: &str| {
+            let after: Vec<String> = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+            (after.len() == columns.len()).then_some(after)
+        };
+        let unknown = || invalid("`cursor` is the `next` of the page before, with the same `group_by`");
+        let after = cursor.map(|cursor| read(cursor).ok_or_else(unknown)).transpose()?;
+        Ok(Self { after, limit })
+    }
+
+    fn cursor(after: &[String]) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(after).unwrap_or_default())
+    }
 }
 
 pub(super) async fn usage(State(edge): State<Arc<Edge>>, caller: Caller, raw: RawQuery) -> Result<Response, Refusal> {
@@ -93,6 +133,7 @@ pub(super) async fn usage(State(edge): State<Arc<Edge>>, caller: Caller, raw: Ra
         Some(other) => return Err(invalid(format!("`format` is `json` or `csv`, not `{other}`"))),
     };
     let columns = columns(asked.group_by.as_deref().unwrap_or("day"))?;
+    let paging = Paging::of(asked.limit, asked.cursor.as_deref(), &columns)?;
     let tenant = tenant(&edge, &caller, asked.tenant.as_deref())?;
     let (from_day, to_day) = days(asked.from.as_deref(), asked.to.as_deref(), edge.clock.now())?;
     let mut rows = edge.ledger.usage(UsageQuery { tenant, from_day, to_day }).await?;
@@ -101,14 +142,18 @@ pub(super) async fn usage(State(edge): State<Arc<Edge>>, caller: Caller, raw: Ra
         rows.retain(|row| row.payer.user.as_ref() == Some(user));
     }
     let named = |column: Column, row: &UsageRow| column.of(&edge, row);
-    let report = report(&rows, &columns, (from_day, to_day), named);
+    let report = report(&rows, &columns, (from_day, to_day), &paging, named);
     if !csv {
         return Ok(Json(report).into_response());
     }
     let kind = HeaderValue::from_static("text/csv; charset=utf-8");
     let name = HeaderValue::from_static("attachment; filename=\"usage.csv\"");
-    Ok(([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)], written(&report, &columns))
-        .into_response())
+    let head = [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)];
+    let mut answer = (head, written(&report, &columns)).into_response();
+    if let Some(next) = report.next.as_deref().and_then(|next| HeaderValue::from_str(next).ok()) {
+        answer.headers_mut().insert(NEXT, next);
+    }
+    Ok(answer)
 }
 
 /// Whose usage: the caller's own tenant's, or any one's for an operator.
@@ -173,6 +218,7 @@ fn report(
     rows: &[UsageRow],
     columns: &[Column],
     (from, to): (u32, u32),
+    paging: &Paging,
     named: impl Fn(Column, &UsageRow) -> String,
 ) -> UsageReport {
     let mut groups: BTreeMap<Vec<String>, Totals> = BTreeMap::new();
@@ -187,12 +233,19 @@ fn report(
         columns.iter().zip(values).for_each(|(column, value)| column.set(&mut line, value));
         line
     };
+    if let Some(after) = &paging.after {
+        groups = groups.split_off(after);
+        groups.remove(after);
+    }
+    let more = groups.len() > paging.limit;
+    let next = groups.keys().nth(paging.limit - 1).filter(|_| more).map(|last| Paging::cursor(last));
     UsageReport {
         from: show(from),
         to: show(to),
         group_by: columns.iter().map(|column| column.name().to_owned()).collect(),
-        rows: groups.into_iter().map(line).collect(),
+        rows: groups.into_iter().take(paging.limit).map(line).collect(),
         total: sums(total),
+        next,
     }
 }
 
@@ -202,9 +255,19 @@ fn add(to: &mut Totals, more: Totals) {
 }
 
 fn sums(Totals { tasks, usage }: Totals) -> UsageSums {
-    let Usage { input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, estimated } = usage;
+    let Usage { input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost, estimated } =
+        usage;
     let cost_usd = cost.dollars();
-    UsageSums { tasks, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost_usd, estimated }
+    UsageSums {
+        tasks,
+        input_tokens,
+        cached_tokens,
+        cache_write_tokens,
+        output_tokens,
+        reasoning_tokens,
+        cost_usd,
+        estimated,
+    }
 }
 
 /// The rows as CSV (<https://www.rfc-editor.org/rfc/rfc4180>), a header first.
@@ -214,7 +277,9 @@ fn written(report: &UsageReport, columns: &[Column]) -> String {
         text.push_str(column.name());
         text.push(',');
     }
-    text.push_str("tasks,input_tokens,cached_tokens,output_tokens,reasoning_tokens,cost_usd,estimated\r\n");
+    text.push_str(
+        "tasks,input_tokens,cached_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,estimated\r\n",
+    );
     for line in &report.rows {
         let values = [&line.day, &line.tenant, &line.key, &line.user, &line.route, &line.deployment];
         for column in columns {
@@ -222,12 +287,20 @@ fn written(report: &UsageReport, columns: &[Column]) -> String {
             cell(&mut text, place.unwrap_or_default());
             text.push(',');
         }
-        let UsageSums { tasks, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost_usd, estimated } =
-            line.sums;
+        let UsageSums {
+            tasks,
+            input_tokens,
+            cached_tokens,
+            cache_write_tokens,
+            output_tokens,
+            reasoning_tokens,
+            cost_usd,
+            estimated,
+        } = line.sums;
         // Writing to a string can't fail.
         let _ = write!(
             text,
-            "{tasks},{input_tokens},{cached_tokens},{output_tokens},{reasoning_tokens},{cost_usd:.9},{estimated}\r\n"
+            "{tasks},{input_tokens},{cached_tokens},{cache_write_tokens},{output_tokens},{reasoning_tokens},{cost_usd:.9},{estimated}\r\n"
         );
     }
     text
@@ -248,6 +321,8 @@ fn cell(text: &mut String, value: &str) {
 mod tests {
     use super::*;
     use tidewire_core::{Money, Payer};
+
+    const ALL: Paging = Paging { after: None, limit: MAX_ROWS };
 
     fn plain(column: Column, row: &UsageRow) -> String {
         match column {
@@ -272,15 +347,41 @@ mod tests {
     #[test]
     fn rows_are_summed_by_what_is_asked_for() {
         let rows = [row(20_393, "b", 1), row(20_393, "a", 2), row(20_394, "a", 4)];
-        let by_day = report(&rows, &columns("day").unwrap(), (20_393, 20_394), plain);
+        let by_day = report(&rows, &columns("day").unwrap(), (20_393, 20_394), &ALL, plain);
         assert_eq!((by_day.from.as_str(), by_day.to.as_str()), ("2025-11-01", "2025-11-02"));
         let days: Vec<_> = by_day.rows.iter().map(|line| (line.day.as_deref(), line.sums.output_tokens)).collect();
         assert_eq!(days, [(Some("2025-11-01"), 3), (Some("2025-11-02"), 4)]);
         assert_eq!((by_day.total.tasks, by_day.total.cost_usd), (3, 4.5));
-        let by_user = report(&rows, &columns("user,route").unwrap(), (20_393, 20_394), plain);
+        let by_user = report(&rows, &columns("user,route").unwrap(), (20_393, 20_394), &ALL, plain);
         assert_eq!(by_user.rows[0].user.as_deref(), Some("a"));
         assert_eq!(by_user.rows[0].sums.output_tokens, 6);
         assert!(columns("user,model").is_err());
+    }
+
+    #[test]
+    fn pages_have_each_row_once_and_the_sum_of_all() {
+        let columns = columns("user,day").unwrap();
+        let rows: Vec<UsageRow> = (0..25).map(|number| row(number % 5, &format!("u{}", number / 5), 1)).collect();
+        let whole = report(&rows, &columns, (0, 9), &ALL, plain);
+        assert_eq!((whole.rows.len(), &whole.next), (25, &None));
+        for limit in [1, 7, 24, 25] {
+            let (mut seen, mut cursor, mut pages) = (Vec::new(), None, 0);
+            loop {
+                let paging = Paging::of(Some(limit), cursor.as_deref(), &columns).unwrap();
+                let page = report(&rows, &columns, (0, 9), &paging, plain);
+                assert!((1..=limit).contains(&page.rows.len()) && page.total == whole.total, "{limit}");
+                seen.extend(page.rows);
+                (cursor, pages) = (page.next, pages + 1);
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            assert_eq!((seen, pages), (whole.rows.clone(), 25_usize.div_ceil(limit)), "{limit}");
+        }
+        let other = Paging::cursor(&["u1".to_owned()]);
+        for (limit, cursor) in [(Some(0), None), (Some(MAX_ROWS + 1), None), (None, Some("?")), (None, Some(&*other))] {
+            assert!(Paging::of(limit, cursor, &columns).is_err(), "{limit:?} {cursor:?}");
+        }
     }
 
     #[test]
@@ -297,10 +398,13 @@ mod tests {
     fn a_name_is_no_formula_and_breaks_no_line() {
         let rows = [row(20_393, "=HYPERLINK(\"x\")", 1), row(20_393, "a,b", 1)];
         let columns = columns("user").unwrap();
-        let text = written(&report(&rows, &columns, (20_393, 20_393), plain), &columns);
+        let text = written(&report(&rows, &columns, (20_393, 20_393), &ALL, plain), &columns);
         let lines: Vec<_> = text.split("\r\n").collect();
-        assert_eq!(lines[0], "user,tasks,input_tokens,cached_tokens,output_tokens,reasoning_tokens,cost_usd,estimated");
-        assert_eq!(lines[1], "\"'=HYPERLINK(\"\"x\"\")\",1,0,0,1,0,1.500000000,false");
-        assert_eq!(lines[2], "\"a,b\",1,0,0,1,0,1.500000000,false");
+        assert_eq!(
+            lines[0],
+            "user,tasks,input_tokens,cached_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,estimated"
+        );
+        assert_eq!(lines[1], "\"'=HYPERLINK(\"\"x\"\")\",1,0,0,0,1,0,1.500000000,false");
+        assert_eq!(lines[2], "\"a,b\",1,0,0,0,1,0,1.500000000,false");
     }
 }

@@ -15,6 +15,7 @@ pub const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_000);
 pub const USAGE: Usage = Usage {
     input_tokens: 11,
     cached_tokens: 0,
+    cache_write_tokens: 0,
     output_tokens: 5,
     reasoning_tokens: 0,
     estimated: false,

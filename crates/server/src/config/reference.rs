@@ -77,6 +77,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("retention.transient_minutes", "10", "transient tasks that ended longer ago are forgotten"),
     setting("retention.transient_bytes", "268435456", "bytes of memory for transient logs"),
     setting("retention.hot_bytes", "134217728", "bytes of memory for the newest events of durable logs"),
+    setting(
+        "retention.audit_days",
+        "400",
+        "what operators did longer ago is forgotten, in days; so is all but the last million entries",
+    ),
     setting("access.origins", "[]", "other sites whose pages may use the server, such as \"https://app.example.com\""),
     setting("access.hosts", "[]", "names under which the server may be addressed, beside loopback ones"),
     setting(
@@ -226,6 +231,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("deployment.price_input", "0.15", "dollars for a million tokens that it reads"),
     setting("deployment.price_cached_input", "0.075", "dollars for a million of those that it had cached"),
+    setting(
+        "deployment.price_cache_write",
+        "0.1875",
+        "dollars for a million of those that it put into its cache; as `price_input` unless set",
+    ),
     setting("deployment.price_output", "0.6", "dollars for a million tokens that it writes"),
     setting(
         "deployment.health_ms",

@@ -32,15 +32,16 @@ pub(crate) fn record(config: &DeploymentConfig, default_slots: usize) -> Deploym
 
 fn price(config: &DeploymentConfig) -> Option<Price> {
     let dollars = |dollars: Option<f64>| dollars.map(Money::from_dollars);
-    let (input, cached, output) =
-        (dollars(config.price_input), dollars(config.price_cached_input), dollars(config.price_output));
-    if input.or(cached).or(output).is_none() {
+    let (input, output) = (dollars(config.price_input), dollars(config.price_output));
+    let (cached, written) = (dollars(config.price_cached_input), dollars(config.price_cache_write));
+    if input.or(cached).or(written).or(output).is_none() {
         // What runs in this process costs no tokens.
         return (config.backend == BackendKind::Local).then(Price::default);
     }
     let input = input.unwrap_or_default();
-    // Without a price of its own, what was cached costs as much as what was not.
-    Some(Price { input, cached_input: cached.unwrap_or(input), output: output.unwrap_or_default() })
+    // Without a price of its own, what was cached costs as much as what was not; so does what was put there.
+    let (cached_input, cache_write) = (cached.unwrap_or(input), written.unwrap_or(input));
+    Some(Price { input, cached_input, cache_write, output: output.unwrap_or_default() })
 }
 
 fn route(config: &RouteConfig, deployments: &[Deployment]) -> Route {
@@ -110,7 +111,12 @@ pub(super) fn contradiction(config: &Config) -> Option<String> {
         if let Some((setting, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
             return Some(format!("the deployment `{name}` has `{setting} = 0`: take it out of its routes instead"));
         }
-        let prices = [deployment.price_input, deployment.price_cached_input, deployment.price_output];
+        let prices = [
+            deployment.price_input,
+            deployment.price_cached_input,
+            deployment.price_cache_write,
+            deployment.price_output,
+        ];
         if prices.into_iter().flatten().any(|price| !price.is_finite() || price < 0.0) {
             return Some(format!("a price of the deployment `{name}` is no number of dollars"));
         }

@@ -114,6 +114,7 @@ pub(crate) struct Retention {
     pub(crate) transient_minutes: u64,
     pub(crate) transient_bytes: u64,
     pub(crate) hot_bytes: u64,
+    pub(crate) audit_days: u32,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -226,6 +227,8 @@ pub(crate) struct DeploymentConfig {
     pub(crate) price_input: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) price_cached_input: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) price_cache_write: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) price_output: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -365,6 +368,7 @@ impl Default for Retention {
             transient_minutes: 10,
             transient_bytes: 256 * 1024 * 1024,
             hot_bytes: 128 * 1024 * 1024,
+            audit_days: 400,
         }
     }
 }

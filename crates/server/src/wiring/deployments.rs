@@ -229,6 +229,7 @@ fn of_backend(deployment: &DeploymentConfig) -> DeploymentConfig {
         tokens_per_minute: None,
         price_input: None,
         price_cached_input: None,
+        price_cache_write: None,
         price_output: None,
         health_ms: None,
         model: deployment.model.clone().filter(|_| is_local),

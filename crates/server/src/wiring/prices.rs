@@ -55,10 +55,11 @@ fn provider(config: &DeploymentConfig) -> Option<Provider<'_>> {
 /// What the table has of a provider's model, with the prices of that moment. The first call takes tens of milliseconds.
 fn known(provider: Provider<'_>, model: &str, at: Timestamp) -> Option<Known> {
     let table = Calculator::bundled();
-    let cost = |input: f64, cached: f64, output: f64| {
+    let cost = |input: f64, (cached, written): (f64, f64), output: f64| {
         let usage = Usage::from([
             (UsageKey::INPUT_TOKENS, input),
             (UsageKey::from("cache_read_tokens"), cached),
+            (UsageKey::from("cache_write_tokens"), written),
             (UsageKey::OUTPUT_TOKENS, output),
         ]);
         let moment = UNIX_EPOCH + Duration::from_micros(at.as_micros());
@@ -71,11 +72,13 @@ fn known(provider: Provider<'_>, model: &str, at: Timestamp) -> Option<Known> {
         }
         table.calculate(&request).ok()
     };
-    let read = cost(ASKED_TOKENS, 0.0, 0.0)?;
+    let read = cost(ASKED_TOKENS, (0.0, 0.0), 0.0)?;
+    let priced = |total: f64| Money::from_dollars(total * ASKED_TO_PRICED);
     let price = Price {
-        input: Money::from_dollars(read.total_price * ASKED_TO_PRICED),
-        cached_input: Money::from_dollars(cost(ASKED_TOKENS, ASKED_TOKENS, 0.0)?.total_price * ASKED_TO_PRICED),
-        output: Money::from_dollars(cost(0.0, 0.0, ASKED_TOKENS)?.total_price * ASKED_TO_PRICED),
+        input: priced(read.total_price),
+        cached_input: priced(cost(ASKED_TOKENS, (ASKED_TOKENS, 0.0), 0.0)?.total_price),
+        cache_write: priced(cost(ASKED_TOKENS, (0.0, ASKED_TOKENS), 0.0)?.total_price),
+        output: priced(cost(0.0, (0.0, 0.0), ASKED_TOKENS)?.total_price),
     };
     let owner = table.providers().find(|owner| owner.id() == read.provider_id);
     let found = owner.and_then(|owner| owner.models().find(|found| found.id() == read.model_id));
@@ -99,9 +102,23 @@ mod tests {
         let price = Price {
             input: Money::from_dollars(0.15),
             cached_input: Money::from_dollars(0.075),
+            // It charges nothing more for putting a prompt there.
+            cache_write: Money::from_dollars(0.15),
             output: Money::from_dollars(0.6),
         };
         assert_eq!(known, Known { price, context_tokens: Some(128_000) });
+    }
+
+    #[test]
+    fn what_anthropic_puts_into_its_cache_has_its_own_price() {
+        let known = known(Provider { id: Some("anthropic"), url: None }, "claude-sonnet-4-5", NOW).unwrap();
+        let price = Price {
+            input: Money::from_dollars(3.0),
+            cached_input: Money::from_dollars(0.3),
+            cache_write: Money::from_dollars(3.75),
+            output: Money::from_dollars(15.0),
+        };
+        assert_eq!(known.price, price);
     }
 
     #[test]

@@ -176,9 +176,9 @@ pub(super) fn is_below(totals: Totals, of: Totals) -> bool {
     counted(totals).iter().zip(counted(of)).any(|(kept, of)| *kept < of)
 }
 
-fn counted(totals: Totals) -> [u64; 6] {
+fn counted(totals: Totals) -> [u64; 7] {
     let Totals { tasks, usage } = totals;
-    let tokens = [usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.reasoning_tokens];
-    let [input, cached, output, reasoning] = tokens;
-    [tasks, input, cached, output, reasoning, usage.cost.0]
+    let read = [usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens];
+    let [input, cached, cache_write] = read;
+    [tasks, input, cached, cache_write, usage.output_tokens, usage.reasoning_tokens, usage.cost.0]
 }
