@@ -15,6 +15,7 @@ const LIMIT_BYTES: usize = 256;
 /// The most of one answer: the transcripts have 1 to 6 KB.
 const MAX_BYTES: usize = 16 * 1024;
 
+#[allow(clippy::disallowed_methods, reason = "a test reads from a variable how much it should do")]
 fn rounds() -> u64 {
     let set = std::env::var("TIDEWIRE_TEST_NOISE").ok();
     set.map_or(ROUNDS, |text| text.parse().expect("TIDEWIRE_TEST_NOISE is a number"))
