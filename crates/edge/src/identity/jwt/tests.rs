@@ -7,7 +7,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::json;
-use std::pin::Pin;
 use tidewire_testkit::clock::HandClock;
 
 /// Serves a set of keys, or fails.
@@ -33,10 +32,14 @@ impl Issuer {
 }
 
 impl Fetch for Issuer {
-    fn get(&self, _: &str, _: usize) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, FetchError>> + Send>> {
+    fn get(&self, _: &str, _: usize) -> Fetching {
         *self.asked.lock().unwrap() += 1;
         let set = self.set.lock().unwrap().clone();
-        Box::pin(std::future::ready(set.ok_or_else(|| FetchError("it is away".to_owned()))))
+        Box::pin(std::future::ready(set.ok_or_else(|| FetchError::Status(503))))
+    }
+
+    fn post(&self, _: &str, _: Form, _: usize) -> Fetching {
+        Box::pin(std::future::ready(Err(FetchError::Status(405))))
     }
 }
 
@@ -70,14 +73,15 @@ impl World {
             scopes: Scopes::of(&[Scope::TasksRead]),
             routes_claim: "routes".to_owned(),
         };
-        let verifier = Verifier::new(Tokens {
+        let tokens = Tokens {
             algorithm: Algorithm::Es256,
             source: Source::Url { url: "https://issuer.example/keys".to_owned(), fetch: issuer.clone() },
             issuer: "https://issuer.example".to_owned(),
             audience: "tidewire".to_owned(),
             leeway: Duration::ZERO,
             claims,
-        });
+        };
+        let verifier = Verifier::new(tokens, None);
         let tenants = vec![("default".to_owned(), record::Tenant::default_one())];
         let table = Table::new(0, tenants, Vec::new(), &Table::default());
         Self { clock: HandClock::new(1), issuer, verifier, table }
