@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 const OPENAI_USAGE: Usage = Usage {
     input_tokens: 19,
     cached_tokens: 16,
+    cache_write_tokens: 0,
     output_tokens: 7,
     reasoning_tokens: 3,
     estimated: false,
