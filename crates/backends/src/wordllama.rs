@@ -1,4 +1,4 @@
-//! A model that only embeds, in this process and in microseconds: a vector for each token, added up (WordLlama). It knows which
+//! A model that only embeds, in this process and in microseconds: a vector for each token, added up (`WordLlama`). It knows which
 //! words a text has and nothing of their order.
 
 mod table;

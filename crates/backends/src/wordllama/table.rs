@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use std::collections::HashMap;
 
-/// What WordLlama's files call the one tensor that they have.
+/// What `WordLlama`'s files call the one tensor that they have.
 const TENSOR: &str = "embedding.weight";
 
 /// All exponent bits of a 16-bit float: it is infinite or no number.
