@@ -55,12 +55,12 @@ fn json(index: usize, vector: &[f32]) -> Bytes {
 /// Whether a request has messages. Read without what they say, and only where it could be one for embeddings: this is on the
 /// way of every chat.
 fn is_chat(input: &[u8]) -> bool {
-    if memmem::find(input, br#""input""#).is_none() && memmem::find(input, b"\\u").is_none() {
-        return true;
-    }
     #[derive(serde::Deserialize)]
     struct Chat {
         messages: Option<serde::de::IgnoredAny>,
+    }
+    if memmem::find(input, br#""input""#).is_none() && memmem::find(input, b"\\u").is_none() {
+        return true;
     }
     serde_json::from_slice::<Chat>(input).is_ok_and(|chat| chat.messages.is_some())
 }
