@@ -162,7 +162,8 @@ mod tests {
     use super::*;
 
     fn json(kind: &str, merges: &str) -> String {
-        let bytes: String = (0..=u8::MAX).map(|byte| format!(r#""<0x{byte:02X}>":{byte},"#)).collect();
+        let bytes: Vec<String> = (0..=u8::MAX).map(|byte| format!(r#""<0x{byte:02X}>":{byte},"#)).collect();
+        let bytes = bytes.concat();
         let words = r#""▁":256,"a":257,"b":258,"ab":259,"▁ab":260,"ba":261,"aba":262"#;
         format!(
             r#"{{"pre_tokenizer":null,"model":{{"type":"{kind}","byte_fallback":true,"vocab":{{{bytes}{words}}},"merges":[{merges}]}}}}"#

@@ -11,6 +11,9 @@ use tidewire_worker::embeddings::Embeds;
 /// would let threads idle while a task's beginning and end are written.
 const SLOTS: usize = 64;
 
+/// A backend, and how many requests it takes at once.
+type Slotted = (Arc<dyn Backend>, usize);
+
 /// The one that comes with the built-in model, where it was fetched.
 #[cfg(feature = "local")]
 pub(super) fn built_in() -> Result<Option<(tidewire_core::catalog::Deployment, Arc<dyn Backend>)>, String> {
@@ -28,7 +31,7 @@ pub(super) fn built_in() -> Result<Option<(tidewire_core::catalog::Deployment, A
 }
 
 /// A deployment's, where its weights are of this kind.
-pub(super) fn deployment(deployment: &DeploymentConfig) -> Option<Result<(Arc<dyn Backend>, usize), String>> {
+pub(super) fn deployment(deployment: &DeploymentConfig) -> Option<Result<Slotted, String>> {
     let weights = deployment.weights.as_ref().filter(|path| path.extension().is_some_and(|is| is == "safetensors"))?;
     let model = deployment.model.as_ref().unwrap_or(&deployment.name);
     Some(backend(model, weights).map(|backend| (backend, SLOTS)))
