@@ -126,7 +126,10 @@ mod tests {
     fn too_many_sign_ins_forget_the_oldest_and_late_ones_make_room() {
         let (pending, clock) = (Pending::default(), HandClock::new(7));
         let begun: Vec<Begun> = (0..4).map(|_| pending.begin_within(3, "/".to_owned(), &clock)).collect();
-        let held = || (pending.held().by_state.len(), pending.held().order.len());
+        let held = || {
+            let held = pending.held();
+            (held.by_state.len(), held.order.len())
+        };
         assert_eq!(held(), (3, 3));
         assert!(pending.take(&begun[0].state, &begun[0].cookie, clock.now()).is_none());
         assert!(pending.take(&begun[1].state, &begun[1].cookie, clock.now()).is_some());
