@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 . scripts/serve-for-tests.sh
 
-parts="kills cuts crashes prefixes disk points seeds ledger model noise load"
+parts="kills cuts faults crashes prefixes disk points seeds ledger model noise load"
 ran=""
 failed=""
 
@@ -41,6 +41,12 @@ part_cuts() {
   export TIDEWIRE_TEST_CLIENTS="${SOAK_CLIENTS:-1000}" TIDEWIRE_TEST_CUTS="${SOAK_CUTS:-20}"
   say cuts "$TIDEWIRE_TEST_CLIENTS clients, each cut $TIDEWIRE_TEST_CUTS times at random places (half a minute for 1000 x 20)"
   proof "$TIDEWIRE_TEST_CLIENTS clients x $TIDEWIRE_TEST_CUTS cuts, every text is the log's" tidewire-server cuts
+}
+
+part_faults() {
+  export TIDEWIRE_TEST_FAULTS=all
+  say faults "each way in which an upstream can fail, at each token of an answer, read over every face (a minute)"
+  proof "every fault at every token, no truncated answer looks whole" tidewire-server faults
 }
 
 part_crashes() {

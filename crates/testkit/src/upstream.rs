@@ -1,5 +1,5 @@
-//! A scripted model server: speaks OpenAI's chat completions, embeddings and models over HTTP/1.1 on loopback, says and
-//! breaks what a test tells it, and tells what it saw: each call, the tokens that it really sent, and when a client
+//! A scripted model server: speaks OpenAI's chat completions, embeddings and models, and Anthropic's and Gemini's streams,
+//! over HTTP/1.1 on loopback, says and breaks what a test tells it, and tells what it saw: each call, the tokens that it really sent, and when a client
 //! went away.
 //!
 //! ```ignore
@@ -10,6 +10,7 @@
 //! ```
 
 mod connection;
+mod dialects;
 mod embeddings;
 mod frames;
 mod program;

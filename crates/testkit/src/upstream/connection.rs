@@ -38,7 +38,7 @@ impl<'a> Connection<'a> {
     pub(super) async fn serve(mut self) {
         while let Some(request) = request::read(&mut self.socket, &mut self.buffer).await {
             let goes_on = match request.path {
-                Path::Chat | Path::Embeddings => self.call(request).await,
+                Path::Chat | Path::Messages | Path::Generate | Path::Embeddings => self.call(request).await,
                 Path::Models => self.models().await,
                 Path::Other => self.not_found().await,
             };
@@ -65,7 +65,10 @@ impl<'a> Connection<'a> {
     async fn call(&mut self, request: Request) -> bool {
         let asked = Asked::parse(&request.body);
         let asked_well = asked.is_some();
-        let asked = asked.unwrap_or_default();
+        let mut asked = asked.unwrap_or_default();
+        if request.path == Path::Generate {
+            asked.model = request::model_of(&request.head).unwrap_or_default().into();
+        }
         let part = self.shared.program.part(&asked.model);
         let began = now();
         let inputs = if request.path == Path::Embeddings { embeddings::inputs(&asked) } else { Vec::new() };
@@ -90,8 +93,8 @@ impl<'a> Connection<'a> {
         } else if request.path == Path::Embeddings {
             self.embeddings(&part, &asked, &inputs, began).await
         } else {
-            let answer = part.answer(Key::new(&part.script, &asked));
-            self.speak(&part, &answer, ticket, began).await
+            let answer = part.answer(Key::new(&part.script, request.path, &asked));
+            self.speak(&part, &answer, (ticket, request.path), began).await
         };
         let (state, goes_on) = match ended {
             Ok(state) => (state, true),
@@ -107,7 +110,7 @@ impl<'a> Connection<'a> {
             Fault::Refused(refusal) => Some(self.refuse(part, refusal).await),
             Fault::Reset => Some(Err(self.reset())),
             Fault::Silent => self.stall(ticket).await.err().map(Err),
-            Fault::Breaks { .. } => None,
+            Fault::Breaks { .. } | Fault::BreaksAfterReason { .. } => None,
         }
     }
 
@@ -135,10 +138,16 @@ impl<'a> Connection<'a> {
         Ok(State::Done)
     }
 
-    async fn speak(&mut self, part: &Part, answer: &Answer, ticket: Ticket, began: Instant) -> Result<State, Over> {
+    async fn speak(
+        &mut self,
+        part: &Part,
+        answer: &Answer,
+        (ticket, path): (Ticket, Path),
+        began: Instant,
+    ) -> Result<State, Over> {
         let script = &part.script;
         if script.fault.is_some() {
-            return self.speak_and_break(part, answer, ticket, began).await;
+            return self.speak_and_break(part, answer, (ticket, path), began).await;
         }
         if answer.tokens.is_empty() {
             self.until(began + script.first_token + script.per_token * answer.count.saturating_sub(1)).await?;
@@ -146,7 +155,7 @@ impl<'a> Connection<'a> {
             self.until(began + script.first_token).await?;
         } else {
             self.tokens(part, answer, (0, answer.tokens.len()), ticket, began).await?;
-            self.write(&answer.ending).await?;
+            self.write(&[&answer.reason[..], &answer.ending].concat()).await?;
             return Ok(State::Done);
         }
         self.write(&answer.whole).await?;
@@ -180,13 +189,14 @@ impl<'a> Connection<'a> {
         &mut self,
         part: &Part,
         answer: &Answer,
-        ticket: Ticket,
+        (ticket, path): (Ticket, Path),
         began: Instant,
     ) -> Result<State, Over> {
-        let (after, how) = match &part.script.fault {
-            Some(Fault::Breaks { after_tokens, how }) => (*after_tokens as usize, *how),
+        let (after, how, after_reason) = match &part.script.fault {
+            Some(Fault::Breaks { after_tokens, how }) => (*after_tokens as usize, *how, false),
+            Some(Fault::BreaksAfterReason { how }) => (answer.tokens.len(), *how, true),
             // Silence that was ended from outside: the answer is whole.
-            _ => (usize::MAX, Break::Stall),
+            _ => (usize::MAX, Break::Stall, false),
         };
         if answer.count > 0 && answer.tokens.is_empty() {
             return self.break_document(answer, ticket, (after, how)).await;
@@ -196,6 +206,9 @@ impl<'a> Connection<'a> {
         if after == 0 || all == 0 {
             self.write(&answer.opening).await?;
         }
+        if after_reason {
+            self.write(&answer.reason).await?;
+        }
         match how {
             Break::Stall if after <= all => self.stall(ticket).await?,
             Break::Stall => {}
@@ -203,11 +216,11 @@ impl<'a> Connection<'a> {
             Break::Reset => return Err(self.reset()),
             Break::Malformed => self.write(&frames::malformed()).await?,
             Break::Error => {
-                self.write(&frames::error_event()).await?;
+                self.write(&frames::error_event(path)).await?;
                 return Ok(State::Faulted);
             }
             Break::Early => {
-                self.write(&frames::end()).await?;
+                self.write(&frames::early_end(path)).await?;
                 return Ok(State::Faulted);
             }
         }
@@ -217,6 +230,9 @@ impl<'a> Connection<'a> {
             self.shared.seen.sent(ticket, 1);
         }
         self.tokens(part, answer, (after.max(1), all), ticket, began).await?;
+        if !after_reason {
+            self.write(&answer.reason).await?;
+        }
         self.write(&answer.ending).await?;
         Ok(if how == Break::Malformed { State::Faulted } else { State::Done })
     }

@@ -1,6 +1,7 @@
 //! The bytes of an answer, made once for all calls that get the same one.
 
-use super::request::Asked;
+use super::dialects;
+use super::request::{Asked, Path};
 use super::script::{Reported, Script, text, token};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -12,21 +13,23 @@ const CREATED: u64 = 1_700_000_000;
 /// What makes one answer differ from another of the same script.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    model: String,
+    path: Path,
+    pub(super) model: String,
     stream: bool,
     include_usage: bool,
     choices: u32,
     /// The first token, where an answer is gone on with.
-    from: u32,
-    to: u32,
+    pub(super) from: u32,
+    pub(super) to: u32,
 }
 
 impl Key {
-    pub(super) fn new(script: &Script, asked: &Asked<'_>) -> Self {
+    pub(super) fn new(script: &Script, path: Path, asked: &Asked<'_>) -> Self {
         let from = asked.begun().filter(|_| script.continues).map_or(0, |begun| tokens_in(script, &begun));
         Self {
+            path,
             model: asked.model.clone().into_owned(),
-            stream: asked.stream(),
+            stream: script.streams && (asked.stream() || path == Path::Generate),
             include_usage: asked.include_usage(),
             choices: asked.choices(),
             from,
@@ -65,7 +68,9 @@ pub(super) struct Answer {
     pub(super) opening: Bytes,
     /// A stream's tokens; empty in a document.
     pub(super) tokens: Vec<Bytes>,
-    /// What ends it: the reason, the usage, the end of the body. In a document all of its body.
+    /// What says why a stream ends; empty in a document.
+    pub(super) reason: Bytes,
+    /// What comes after it: the usage, the end of the body. In a document all of its body.
     pub(super) ending: Bytes,
     /// The whole of it, for a script without pauses and faults.
     pub(super) whole: Bytes,
@@ -73,15 +78,28 @@ pub(super) struct Answer {
     pub(super) count: u32,
 }
 
+/// The frames of an answer, in the order in which they go out.
+pub(super) struct Frames {
+    pub(super) opening: Bytes,
+    pub(super) tokens: Vec<Bytes>,
+    pub(super) reason: Bytes,
+    pub(super) ending: Bytes,
+}
+
 impl Answer {
     pub(super) fn make(script: &Script, key: &Key) -> Self {
-        let (opening, tokens, ending) = if key.stream { stream(script, key) } else { document(script, key) };
-        let whole = [&opening[..], &tokens.concat(), &ending].concat().into();
-        Self { opening, tokens, ending, whole, count: key.tokens() }
+        let Frames { opening, tokens, reason, ending } = match key.path {
+            Path::Messages => dialects::messages(script, key),
+            Path::Generate => dialects::pieces(script, key),
+            _ if key.stream => stream(script, key),
+            _ => document(script, key),
+        };
+        let whole = [&opening[..], &tokens.concat(), &reason, &ending].concat().into();
+        Self { opening, tokens, reason, ending, whole, count: key.tokens() }
     }
 }
 
-fn stream(script: &Script, key: &Key) -> (Bytes, Vec<Bytes>, Bytes) {
+fn stream(script: &Script, key: &Key) -> Frames {
     let mut opening = head(script, 200, "text/event-stream; charset=utf-8", None).into_bytes();
     for choice in 0..key.choices {
         let delta = json!({"role": "assistant", "content": ""});
@@ -90,22 +108,23 @@ fn stream(script: &Script, key: &Key) -> (Bytes, Vec<Bytes>, Bytes) {
     let one = |number, choice| event(&chunk(key, choice, &json!({"content": token(number)}), None));
     let tokens = (key.from..key.to).flat_map(|number| (0..key.choices).map(move |choice| one(number, choice)));
     let tokens = tokens.map(Bytes::from).collect();
-    let reason = if key.to < script.tokens { "length" } else { "stop" };
-    let mut ending = Vec::new();
+    let stop = if key.to < script.tokens { "length" } else { "stop" };
+    let mut reason = Vec::new();
     for choice in 0..key.choices {
-        ending.extend_from_slice(&event(&chunk(key, choice, &json!({}), Some(reason))));
+        reason.extend_from_slice(&event(&chunk(key, choice, &json!({}), Some(stop))));
     }
-    if let Some(usage) = usage(script, key).filter(|_| key.include_usage) {
+    let mut ending = Vec::new();
+    if let Some(usage) = openai_usage(script, key).filter(|_| key.include_usage) {
         let mut last = chunk(key, 0, &json!({}), None);
         last["choices"] = json!([]);
         last["usage"] = usage;
         ending.extend_from_slice(&event(&last));
     }
     ending.extend_from_slice(&end());
-    (opening.into(), tokens, ending.into())
+    Frames { opening: opening.into(), tokens, reason: reason.into(), ending: ending.into() }
 }
 
-fn document(script: &Script, key: &Key) -> (Bytes, Vec<Bytes>, Bytes) {
+fn document(script: &Script, key: &Key) -> Frames {
     let reason = if key.to < script.tokens { "length" } else { "stop" };
     let message = json!({"role": "assistant", "content": text(key.from, key.to), "refusal": null});
     let choice = |index| json!({"index": index, "message": message, "logprobs": null, "finish_reason": reason});
@@ -113,20 +132,25 @@ fn document(script: &Script, key: &Key) -> (Bytes, Vec<Bytes>, Bytes) {
         "id": "chatcmpl-scripted", "object": "chat.completion", "created": CREATED, "model": key.model,
         "choices": (0..key.choices).map(choice).collect::<Vec<_>>(),
     });
-    if let Some(usage) = usage(script, key) {
+    if let Some(usage) = openai_usage(script, key) {
         body["usage"] = usage;
     }
     let body = body.to_string();
     let head = head(script, 200, "application/json", Some(body.len()));
-    (head.into(), Vec::new(), body.into())
+    Frames { opening: head.into(), tokens: Vec::new(), reason: Bytes::new(), ending: body.into() }
 }
 
-fn usage(script: &Script, key: &Key) -> Option<Value> {
-    let (input, output) = match script.usage {
-        Reported::Truth => (script.input_tokens, u64::from(key.tokens())),
-        Reported::Nothing => return None,
-        Reported::Wrong { input, output } => (input, output),
-    };
+/// Tokens of the prompt and of the answer, as the script tells of them.
+pub(super) fn usage(script: &Script, key: &Key) -> Option<(u64, u64)> {
+    match script.usage {
+        Reported::Truth => Some((script.input_tokens, key.tokens().into())),
+        Reported::Nothing => None,
+        Reported::Wrong { input, output } => Some((input, output)),
+    }
+}
+
+fn openai_usage(script: &Script, key: &Key) -> Option<Value> {
+    let (input, output) = usage(script, key)?;
     Some(json!({
         "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output,
         "prompt_tokens_details": {"cached_tokens": script.cached_tokens},
@@ -143,17 +167,27 @@ fn chunk(key: &Key, choice: u32, delta: &Value, reason: Option<&str>) -> Value {
 }
 
 /// One server-sent event as one HTTP chunk.
-fn event(data: &Value) -> Vec<u8> {
+pub(super) fn event(data: &Value) -> Vec<u8> {
     http_chunk(&format!("data: {data}\n\n"))
+}
+
+/// The same with the event's name before it.
+pub(super) fn named_event(name: &str, data: &Value) -> Vec<u8> {
+    http_chunk(&format!("event: {name}\ndata: {data}\n\n"))
 }
 
 fn http_chunk(text: &str) -> Vec<u8> {
     format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-/// The end of a stream that ends in order.
+/// The end of a stream that ends in order, as OpenAI writes it.
 pub(super) fn end() -> Vec<u8> {
-    [&http_chunk("data: [DONE]\n\n")[..], b"0\r\n\r\n"].concat()
+    [&http_chunk("data: [DONE]\n\n")[..], &closing()].concat()
+}
+
+/// The end of a body.
+pub(super) fn closing() -> Vec<u8> {
+    b"0\r\n\r\n".to_vec()
 }
 
 /// A chunk that is no JSON.
@@ -168,8 +202,13 @@ pub(super) fn error_body() -> Value {
 }
 
 /// An error in the place of a chunk, and the end.
-pub(super) fn error_event() -> Vec<u8> {
-    [&event(&error_body())[..], b"0\r\n\r\n"].concat()
+pub(super) fn error_event(path: Path) -> Vec<u8> {
+    [dialects::error(path), closing()].concat()
+}
+
+/// The end of a body whose answer is not whole.
+pub(super) fn early_end(path: Path) -> Vec<u8> {
+    if path == Path::Chat { end() } else { closing() }
 }
 
 /// An answer that is one document.
@@ -180,7 +219,7 @@ pub(super) fn whole(script: &Script, status: u16, more_headers: &str, body: &Val
     [head.as_bytes(), body.as_bytes()].concat()
 }
 
-fn head(script: &Script, status: u16, content_type: &str, length: Option<usize>) -> String {
+pub(super) fn head(script: &Script, status: u16, content_type: &str, length: Option<usize>) -> String {
     let mut head = format!("HTTP/1.1 {status} {}\r\ncontent-type: {content_type}\r\n", reason(status));
     // Writing to a string can't fail.
     let _ = match length {
@@ -199,6 +238,7 @@ fn reason(status: u16) -> &'static str {
         400 => "Bad Request",
         404 => "Not Found",
         429 => "Too Many Requests",
+        500 => "Internal Server Error",
         503 => "Service Unavailable",
         _ => "As Scripted",
     }

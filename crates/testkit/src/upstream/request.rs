@@ -11,10 +11,14 @@ use tokio::net::TcpStream;
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// What is asked for, by the end of the path: a base URL may put anything before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Path {
     /// `/chat/completions`.
     Chat,
+    /// `/messages`: Anthropic's.
+    Messages,
+    /// `/models/NAME:streamGenerateContent`: Gemini's.
+    Generate,
     /// `/embeddings`.
     Embeddings,
     /// `/models`.
@@ -63,6 +67,10 @@ fn path(head: &[u8]) -> Path {
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     if path.ends_with(b"/chat/completions") {
         Path::Chat
+    } else if path.ends_with(b"/messages") {
+        Path::Messages
+    } else if path.ends_with(b":streamGenerateContent") {
+        Path::Generate
     } else if path.ends_with(b"/embeddings") {
         Path::Embeddings
     } else if path.ends_with(b"/models") {
@@ -70,6 +78,13 @@ fn path(head: &[u8]) -> Path {
     } else {
         Path::Other
     }
+}
+
+/// The model that a path names, where it names one.
+pub(super) fn model_of(head: &[u8]) -> Option<String> {
+    let target = std::str::from_utf8(head).ok()?.split(' ').nth(1)?;
+    let (_, named) = target.split_once("/models/")?;
+    Some(named.split_once(':')?.0.to_owned())
 }
 
 /// The fields of a body that decide about the answer.
@@ -108,6 +123,16 @@ struct Message {
     content: serde_json::Value,
 }
 
+impl Message {
+    /// Its text, in one piece or in parts.
+    fn text(&self) -> String {
+        match &self.content {
+            serde_json::Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+            whole => whole.as_str().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
 impl<'a> Asked<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
@@ -137,6 +162,6 @@ impl<'a> Asked<'a> {
             return None;
         }
         let last = serde_json::from_str::<Vec<Message>>(messages).ok()?.pop()?;
-        (last.role == "assistant").then(|| last.content.as_str().map(str::to_owned))?
+        (last.role == "assistant").then(|| last.text())
     }
 }

@@ -25,6 +25,8 @@ pub struct Script {
     pub headers: Vec<(String, String)>,
     /// Whether an answer goes on after a last message of the assistant that is the beginning of this script's text.
     pub continues: bool,
+    /// Whether it streams where that is asked for; else it answers in one piece, as some servers do.
+    pub streams: bool,
     /// How long an embedding is.
     pub dimensions: usize,
 }
@@ -42,6 +44,7 @@ impl Default for Script {
             fault: None,
             headers: Vec::new(),
             continues: true,
+            streams: true,
             dimensions: 8,
         }
     }
@@ -122,6 +125,12 @@ pub enum Fault {
     Breaks {
         /// How many tokens go out before.
         after_tokens: u32,
+        /// How it breaks.
+        how: Break,
+    },
+    /// The answer breaks once it has said why it ends: before its usage, and before its own end. In a document, as
+    /// above.
+    BreaksAfterReason {
         /// How it breaks.
         how: Break,
     },

@@ -1,0 +1,208 @@
+//! The faces, each read as a client reads it that knows nothing of the others.
+
+use super::cases::Case;
+use super::support::{Server, exchange};
+use serde_json::{Value, json};
+use tidewire_client::Answer;
+use tidewire_client::proto::WireEvent;
+use tidewire_proto::Submission;
+
+/// Where a client reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Face {
+    ChatStream,
+    ChatWhole,
+    WebSocket,
+    Sse,
+    LongPoll,
+    Text,
+}
+
+impl Face {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::ChatStream, Self::ChatWhole, Self::WebSocket, Self::Sse, Self::LongPoll, Self::Text];
+
+    /// Whether its errors have room for when to come again.
+    pub(crate) fn tells_when(self) -> bool {
+        self != Self::Text
+    }
+}
+
+/// What a client made of it.
+#[derive(Clone, Debug)]
+pub(crate) enum Got {
+    /// What it takes for the whole answer.
+    Answer(String),
+    /// An error that it can see.
+    Error { code: String, retry_after: bool },
+    /// Neither.
+    Open(String),
+}
+
+impl Got {
+    fn ended(end: &Value, text: &str) -> Self {
+        match end["state"].as_str() {
+            Some("done") => Self::Answer(text.to_owned()),
+            Some("failed") => Self::Error {
+                code: end["error"]["code"].as_str().unwrap_or_default().to_owned(),
+                retry_after: end["error"]["retry_after_ms"].is_u64(),
+            },
+            _ => Self::Open(end.to_string()),
+        }
+    }
+
+    fn of(answer: &Answer) -> Self {
+        match answer.end() {
+            Some(end) => Self::ended(end, answer.text()),
+            None => Self::Open(format!("no end after {:?}", answer.text())),
+        }
+    }
+
+    fn refused(status: u16, head: &str, body: &str) -> Self {
+        let error: Value = serde_json::from_str(body).unwrap_or_default();
+        let code = error["error"]["code"].as_str().unwrap_or_default().to_owned();
+        if status < 400 {
+            Self::Open(body.to_owned())
+        } else {
+            Self::Error { code, retry_after: head.contains("retry-after: ") }
+        }
+    }
+}
+
+fn messages() -> Value {
+    json!([{ "role": "user", "content": "go" }])
+}
+
+/// HTTP/1.0: the body comes as it is, without the lengths of chunks in it.
+async fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
+    let (host, length) = (server.address(), body.len());
+    let request =
+        format!("{method} {path} HTTP/1.0\r\nhost: {host}\r\ncontent-length: {length}\r\n{headers}\r\n{body}");
+    exchange(host, &request).await.expect("the server answers")
+}
+
+async fn chat(server: &Server, model: &str, stream: bool) -> (u16, String, String) {
+    let body = json!({ "model": model, "stream": stream, "messages": messages() }).to_string();
+    ask(server, "POST", "/v1/chat/completions", "content-type: application/json\r\n", &body).await
+}
+
+/// `POST /v1/chat/completions` with `stream`, as OpenAI's own clients read it: an error object raises, and an answer is whole
+/// that told why it ends.
+pub(crate) async fn chat_stream(server: &Server, case: &Case) -> Got {
+    let (status, head, body) = chat(server, &case.route("stream"), true).await;
+    if status != 200 {
+        return Got::refused(status, &head, &body);
+    }
+    let (mut text, mut reason, mut done) = (String::new(), None, false);
+    for data in body.split("\n\n").filter_map(|event| event.strip_prefix("data: ")) {
+        assert!(!done, "something came after the end: {data}");
+        if data == "[DONE]" {
+            done = true;
+            continue;
+        }
+        let chunk: Value = serde_json::from_str(data).expect("each chunk is JSON");
+        if let Some(code) = chunk["error"]["code"].as_str() {
+            // In the middle of a body nothing but the message can say when.
+            return Got::Error { code: code.to_owned(), retry_after: true };
+        }
+        text += chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default();
+        reason = chunk["choices"][0]["finish_reason"].as_str().map(str::to_owned).or(reason);
+    }
+    match (reason, done) {
+        (Some(reason), _) if reason == "stop" => Got::Answer(text),
+        (None, true) => Got::Answer(text),
+        (reason, _) => Got::Open(format!("it broke off after {text:?}, {reason:?}")),
+    }
+}
+
+/// The same without.
+pub(crate) async fn chat_whole(server: &Server, case: &Case) -> Got {
+    let (status, head, body) = chat(server, &case.route("whole"), false).await;
+    if status != 200 {
+        return Got::refused(status, &head, &body);
+    }
+    let answer: Value = serde_json::from_str(&body).expect("the answer is JSON");
+    match answer["choices"][0]["message"]["content"].as_str() {
+        Some(text) => Got::Answer(text.to_owned()),
+        None => Got::Open(body),
+    }
+}
+
+/// A task, read over every native face while it runs.
+pub(crate) async fn native(server: &Server, case: &Case) -> Vec<(Face, Got)> {
+    let session = server.session().await;
+    let input = json!({ "messages": messages() });
+    let submission = Submission {
+        model: Some(case.route("native")),
+        input: Some(serde_json::value::to_raw_value(&input).unwrap()),
+        // A stall that was none, on a machine that is very busy, should not fail a task that has a twin to go to.
+        max_attempts: Some(if case.twin { 3 } else { 1 }),
+        ..Submission::default()
+    };
+    let submitted = session.submit(submission).await.unwrap();
+    let id = submitted.ack.task.clone();
+    let (socket, sse, poll, text) =
+        tokio::join!(websocket(submitted.log), sse(server, &id), long_poll(server, &id), text(server, &id));
+    vec![(Face::WebSocket, socket), (Face::Sse, sse), (Face::LongPoll, poll), (Face::Text, text)]
+}
+
+async fn websocket(mut log: tidewire_client::Follow) -> Got {
+    let mut answer = Answer::default();
+    while let Some(batch) = log.next().await {
+        for event in batch.expect("the session stays").events().unwrap() {
+            answer.apply(&event);
+        }
+    }
+    Got::of(&answer)
+}
+
+async fn sse(server: &Server, id: &str) -> Got {
+    let path = format!("/v1/tasks/{id}/events?window_ms=0");
+    let (status, head, body) = ask(server, "GET", &path, "accept: text/event-stream\r\n", "").await;
+    if status != 200 {
+        return Got::refused(status, &head, &body);
+    }
+    let mut answer = Answer::default();
+    for block in body.split("\n\n") {
+        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+        // What has no id tells of the wait.
+        if let (Some(_), Some(data)) = (field("id: "), field("data: ")) {
+            answer.apply(&serde_json::from_str::<WireEvent<'_>>(data).unwrap());
+        }
+    }
+    Got::of(&answer)
+}
+
+async fn long_poll(server: &Server, id: &str) -> Got {
+    let (mut answer, mut after) = (Answer::default(), String::new());
+    loop {
+        let path = format!("/v1/tasks/{id}/events?format=json&wait_ms=10000{after}");
+        let (status, head, body) = ask(server, "GET", &path, "", "").await;
+        if status != 200 {
+            return Got::refused(status, &head, &body);
+        }
+        let page: Value = serde_json::from_str(&body).unwrap();
+        for event in page["events"].as_array().unwrap() {
+            answer.apply(&serde_json::from_str::<WireEvent<'_>>(&event.to_string()).unwrap());
+        }
+        if page["ended"] == true && page["to"] == page["tail"] {
+            return Got::of(&answer);
+        }
+        if let Some(to) = page["to"].as_u64().filter(|to| *to > 0) {
+            after = format!("&after={}", to - 1);
+        }
+    }
+}
+
+/// The text alone: the head says whether it is an answer.
+async fn text(server: &Server, id: &str) -> Got {
+    let (status, head, body) = ask(server, "GET", &format!("/v1/tasks/{id}/text?wait_ms=60000"), "", "").await;
+    if status != 200 {
+        return Got::refused(status, &head, &body);
+    }
+    match head.lines().find_map(|line| line.strip_prefix("tidewire-state: ")) {
+        Some("done") => Got::Answer(body),
+        Some("failed") => Got::Error { code: "failed".to_owned(), retry_after: false },
+        other => Got::Open(format!("{other:?}")),
+    }
+}
