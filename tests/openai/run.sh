@@ -33,10 +33,16 @@ count() { # count passed|failed FILE...: the sum over the clients' closing lines
 bad=0
 "$work/venv/bin/python" "$here/chat.py" "$url" ${model+"$model"} >"$work/python.log" 2>&1 || bad=1
 cat "$work/python.log"
+# Responses and batches are played by the scripted backend alone: they are about the face, not about the model.
+: >"$work/responses.log"
+if [ "${model-}" = scripted ]; then
+  "$work/venv/bin/python" "$here/responses.py" "$url" >"$work/responses.log" 2>&1 || bad=1
+  cat "$work/responses.log"
+fi
 node "$work/chat.mjs" "$url" ${model+"$model"} >"$work/javascript.log" 2>&1 || bad=1
 cat "$work/javascript.log"
-failed="$(count failed "$work/python.log" "$work/javascript.log")"
+failed="$(count failed "$work/python.log" "$work/responses.log" "$work/javascript.log")"
 # A client that broke off before its closing line counts as one failure.
 [ "$bad" = 0 ] || [ "$failed" != 0 ] || failed=1
-echo "$(count passed "$work/python.log" "$work/javascript.log") passed, $failed failed"
+echo "$(count passed "$work/python.log" "$work/responses.log" "$work/javascript.log") passed, $failed failed"
 exit "$bad"

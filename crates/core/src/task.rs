@@ -105,6 +105,10 @@ pub struct Spec {
     /// Who asked for it.
     #[serde(default, skip_serializing_if = "Payer::is_nobody")]
     pub payer: Payer,
+    /// What the face that it came over needs to give its request back: JSON of its own, short, and nothing of what was
+    /// said, which is in `input`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub face: Option<String>,
     /// What was reserved for it at admission.
     #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub reserved: Amounts,

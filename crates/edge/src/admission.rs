@@ -101,6 +101,7 @@ pub(crate) async fn admit_chat(
         turn,
         origin,
         payer: caller.payer.clone(),
+        face: submission.face,
         ..Spec::default()
     };
     let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);

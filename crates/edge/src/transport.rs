@@ -1,6 +1,7 @@
 //! The faces: thin skins over submit, follow and stop.
 
 mod admin;
+mod answer;
 mod batches;
 mod body;
 mod dead_letters;
@@ -27,6 +28,7 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 use http::Method;
+use openai::responses;
 use std::sync::{Arc, OnceLock};
 use tidewire_proto::Code;
 use tidewire_proto::admin::EndpointList;
@@ -101,6 +103,11 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         native(GET, "/v1/ws", Needs::Caller, get(websocket::upgrade)),
         openai(POST, "/v1/chat/completions", WRITE, post(openai::chat)),
         openai(POST, "/v1/embeddings", WRITE, post(openai::embeddings)),
+        openai(POST, "/v1/responses", WRITE, post(responses::create)),
+        openai(GET, "/v1/responses/{id}", READ, get(responses::get)),
+        openai(DELETE, "/v1/responses/{id}", WRITE, delete(responses::remove)),
+        openai(POST, "/v1/responses/{id}/cancel", STOP, post(responses::cancel)),
+        openai(GET, "/v1/responses/{id}/input_items", READ, get(responses::input_items)),
         openai(GET, "/v1/models", Needs::Caller, get(openai::models)),
         openai(GET, "/v1/models/{*name}", Needs::Caller, get(openai::model)),
         openai(POST, "/v1/files", FILES, post(files::upload)),

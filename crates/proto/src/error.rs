@@ -48,6 +48,7 @@ codes! {
     TooManyProducers = "too_many_producers", 429;
     TooManyStreams = "too_many_streams", 429;
     UnknownBatch = "unknown_batch", 404;
+    UnknownResponse = "unknown_response", 404;
     UnknownFile = "unknown_file", 404;
     FileNotReadable = "file_not_readable", 400;
     FileNotProcessed = "file_not_processed", 409;

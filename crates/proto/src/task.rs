@@ -62,6 +62,9 @@ pub struct Submission {
     /// The user within the tenant whom it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// What a face keeps of a request that it translated. Never on the wire.
+    #[serde(skip)]
+    pub face: Option<String>,
     /// Fields that no submission has; the edge refuses them by name.
     #[serde(flatten, skip_serializing)]
     pub unknown: std::collections::BTreeMap<String, serde::de::IgnoredAny>,

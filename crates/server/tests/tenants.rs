@@ -21,6 +21,7 @@ struct World {
     failed: String,
     batch: String,
     file: String,
+    response: String,
 }
 
 /// What a stranger gets.
@@ -55,6 +56,10 @@ fn row(method: &str, path: &str) -> Option<Row> {
         ("GET", "/v1/ws") => Elsewhere,
         ("POST", "/v1/tickets") => Own(200, nothing),
         ("POST", "/v1/chat/completions") => Elsewhere,
+        // A response of the owner's to go on from is a case of its own below.
+        ("POST", "/v1/responses") => Own(200, json!({ "model": "scripted", "input": "go", "script": { "tokens": 1 } })),
+        ("GET", "/v1/responses/{id}" | "/v1/responses/{id}/input_items") => Unknown(nothing),
+        ("DELETE", "/v1/responses/{id}") | ("POST", "/v1/responses/{id}/cancel") => Unknown(nothing),
         // Nothing is kept of it, and nothing named in it.
         ("POST", "/v1/embeddings") => Public,
         ("GET", "/v1/usage") => MaybeEmpty("/rows"),
@@ -89,6 +94,7 @@ fn named(world: &World, method: &str, path: &str) -> String {
     let id = match path {
         path if path.starts_with("/v1/tasks/batch/") => &world.batch,
         path if path.starts_with("/v1/files/") => &world.file,
+        path if path.starts_with("/v1/responses/") => &world.response,
         _ if method == "POST" && path.ends_with("/retry") => &world.failed,
         path if path.ends_with("/stop") => &world.running,
         _ => &world.done,
@@ -133,7 +139,11 @@ async fn world() -> (World, tempfile::TempDir) {
     let (status, file) = upload(&server, &owner).await;
     assert_eq!(status, 200, "{file}");
     let (batch, file) = (batch["id"].as_str().unwrap().to_owned(), file["id"].as_str().unwrap().to_owned());
-    (World { server, owner, stranger, running, done, failed, batch, file }, secrets)
+    let body = json!({ "input": "the owner's", "script": { "tokens": 1 } });
+    let (status, response) = with_key(&server, &owner, "POST", "/v1/responses", &body).await;
+    assert_eq!(status, 200, "{response}");
+    let response = response["id"].as_str().unwrap().to_owned();
+    (World { server, owner, stranger, running, done, failed, batch, file, response }, secrets)
 }
 
 /// Everything of the owner's is as it was.
@@ -149,6 +159,7 @@ async fn after(world: &World) {
     assert_eq!((&batch["total"], &batch["live"]), (&json!(1), &json!(1)), "{batch}");
     assert_eq!(look("/v1/stream/room?offset=-1".to_owned()).await, json!("the owner's"));
     look(format!("/v1/files/{}", world.file)).await;
+    assert_eq!(look(format!("/v1/responses/{}", world.response)).await["status"], "completed");
 }
 
 #[tokio::test]
@@ -220,6 +231,9 @@ async fn another_tenants_ids_in_bodies_headers_and_queries_are_unknown() {
     let chat = json!({ "model": "scripted", "messages": messages });
     let (status, answer) = with_key(server, stranger, "POST", "/v1/chat/completions", &chat).await;
     assert_eq!((status, &answer["error"]["code"]), (404, &json!("unknown_file")), "{answer}");
+    let next = json!({ "input": "go on", "previous_response_id": world.response });
+    let (status, answer) = with_key(server, stranger, "POST", "/v1/responses", &next).await;
+    assert_eq!((status, &answer["error"]["code"]), (404, &json!("unknown_response")), "{answer}");
     let (status, answer) =
         with_key(server, stranger, "POST", "/v1/dead-letters/retry", &json!({ "tasks": [world.failed] })).await;
     assert_eq!((status, &answer["refused"][0]["error"]["code"]), (200, &json!("unknown_task")), "{answer}");

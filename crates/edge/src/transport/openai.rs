@@ -9,6 +9,9 @@ mod fault;
 mod head;
 mod leave;
 mod models;
+pub(super) mod raw;
+pub(super) mod responses;
+pub(super) mod stream;
 mod usage;
 
 pub(super) use chat::chat;

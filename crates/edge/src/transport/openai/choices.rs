@@ -126,7 +126,7 @@ fn body(
 }
 
 /// Why the task failed, where this is its end and it did.
-fn failed(batch: &Batch) -> Option<WireError> {
+pub(super) fn failed(batch: &Batch) -> Option<WireError> {
     let end = batch.events.last().filter(|event| event.kind == Kind::End)?;
     not_whole(&serde_json::from_slice::<Ending>(&end.data).ok()?)
 }

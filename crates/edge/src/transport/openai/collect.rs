@@ -78,11 +78,11 @@ pub(super) async fn to_the_end(
         let batch = follower.page(PAGE_BYTES).await?;
         for event in &batch.events {
             head.hear(event);
+            apply(event);
             if event.kind == Kind::End {
                 let damaged = |_| Refusal::new(Code::Damaged, "the end of the log can't be read");
                 return serde_json::from_slice(&event.data).map_err(damaged);
             }
-            apply(event);
         }
         if batch.over || batch.events.is_empty() {
             return Err(Refusal::new(Code::Damaged, "the log ended without an end event"));
