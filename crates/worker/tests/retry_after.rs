@@ -12,7 +12,7 @@ use tidewire_core::port::{
 };
 use tidewire_core::queue::{Bounds, Entrant, Queue};
 use tidewire_core::route::{Deployment, Fleet};
-use tidewire_core::task::{Origin, Turn};
+use tidewire_core::task::Turn;
 use tidewire_core::{Catalog, Durability, Event, Kind, OnDisconnect, Spec, Task, TenantId, WorkerId};
 use tidewire_engines::memory;
 use tidewire_testkit::clock::HandClock;
@@ -89,11 +89,8 @@ fn task(clock: &HandClock) -> Task {
         on_disconnect: OnDisconnect::Continue,
         deadline: clock.now().plus(Duration::from_hours(1)),
         max_attempts: 2,
-        metadata: None,
         turn: Turn { tokens: 1, ..Turn::default() },
-        origin: Origin::default(),
-        payer: tidewire_core::Payer::default(),
-        reserved: tidewire_core::port::Amounts::default(),
+        ..Spec::default()
     };
     Task::new(clock.task_id(Durability::Durable), TenantId::DEFAULT, spec, clock.now())
 }

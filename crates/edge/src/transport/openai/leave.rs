@@ -6,19 +6,19 @@ use std::sync::Arc;
 use tidewire_core::TaskRef;
 
 /// Stops the tasks when the response is dropped before their end: the caller has left.
-pub(super) struct StopOnLeave {
+pub(in crate::transport) struct StopOnLeave {
     edge: Arc<Edge>,
     tasks: Vec<TaskRef>,
 }
 
 impl StopOnLeave {
     /// Stops these; none of them, where the caller wants them to go on without it.
-    pub(super) fn new(edge: Arc<Edge>, tasks: Vec<TaskRef>) -> Self {
+    pub(in crate::transport) fn new(edge: Arc<Edge>, tasks: Vec<TaskRef>) -> Self {
         Self { edge, tasks }
     }
 
     /// The task has ended: nothing to stop.
-    pub(super) fn stay(&mut self, task: TaskRef) {
+    pub(in crate::transport) fn stay(&mut self, task: TaskRef) {
         self.tasks.retain(|other| *other != task);
     }
 }
