@@ -64,7 +64,8 @@ impl Backend for Anthropic {
         let (body, begins) = request::body(&request, self.max_tokens)?;
         let timeouts = request.timeouts;
         let mut deadline = first_token(timeouts);
-        let posted = self.upstream.post(&self.messages, Wanted::Events, body, timeouts.connect, deadline.as_mut());
+        let wanted = (Wanted::Events, request.trace.as_ref());
+        let posted = self.upstream.post(&self.messages, wanted, body, timeouts.connect, deadline.as_mut());
         let answer = posted.await?;
         Answer::run(&self.upstream, answer, Messages::default(), deadline, timeouts, begins)
     }

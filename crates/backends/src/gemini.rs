@@ -65,7 +65,8 @@ impl Backend for Gemini {
         let uri = self.uri(&whole_name(&request.model)?, "streamGenerateContent", "alt=sse")?;
         let timeouts = request.timeouts;
         let mut deadline = first_token(timeouts);
-        let answer = self.upstream.post(&uri, Wanted::Events, body, timeouts.connect, deadline.as_mut()).await?;
+        let wanted = (Wanted::Events, request.trace.as_ref());
+        let answer = self.upstream.post(&uri, wanted, body, timeouts.connect, deadline.as_mut()).await?;
         Answer::run(&self.upstream, answer, Pieces::default(), deadline, timeouts, Begins::Afresh)
     }
 

@@ -56,7 +56,8 @@ impl Backend for OpenAi {
         let timeouts = request.timeouts;
         let mut deadline = first_token(timeouts);
         let uri = self.places.chat(&self.upstream, &request.model)?;
-        let answer = self.upstream.post(&uri, Wanted::Events, body, timeouts.connect, deadline.as_mut()).await?;
+        let wanted = (Wanted::Events, request.trace.as_ref());
+        let answer = self.upstream.post(&uri, wanted, body, timeouts.connect, deadline.as_mut()).await?;
         Answer::run(&self.upstream, answer, Completions, deadline, timeouts, Begins::Afresh)
     }
 

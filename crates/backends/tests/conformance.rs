@@ -13,6 +13,7 @@ async fn the_scripted_backend_keeps_the_promises_of_its_port() {
             input: br#"{"messages":[{"role":"user","content":"go"}]}"#.as_slice().into(),
             committed: String::new(),
             timeouts: Timeouts::default(),
+            trace: None,
         };
         tidewire_testkit::backend::check(&Scripted::new(script.clone()), request, &text(&script)).await;
     }

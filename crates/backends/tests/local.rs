@@ -65,6 +65,7 @@ fn request(body: &str, committed: &str) -> Request {
         input: body.to_owned().into(),
         committed: committed.to_owned(),
         timeouts: Timeouts::default(),
+        trace: None,
     }
 }
 

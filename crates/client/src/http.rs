@@ -16,6 +16,7 @@ use std::time::Duration;
 use tidewire_proto::batch::{BatchAccepted, BatchList, BatchPart, BatchSubmission, BatchView};
 use tidewire_proto::http::{Accepted, Ready, RetriedLetters, RetryLetters, TaskList};
 use tidewire_proto::routes::{Reloaded, RouteList};
+use tidewire_proto::trace::TraceView;
 use tidewire_proto::usage::UsageReport;
 use tidewire_proto::{Code, ErrorBody, Submission, TaskView, WireError};
 
@@ -186,6 +187,11 @@ impl Http {
     /// A task's record.
     pub async fn task(&self, id: &str) -> Result<TaskView, HttpError> {
         self.json(self.request(Method::GET, &format!("/v1/tasks/{}", segment(id)))).await
+    }
+
+    /// A task's story as spans.
+    pub async fn trace(&self, id: &str) -> Result<TraceView, HttpError> {
+        self.json(self.request(Method::GET, &format!("/v1/tasks/{}/trace", segment(id)))).await
     }
 
     /// A page of tasks, newest first.

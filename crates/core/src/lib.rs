@@ -20,6 +20,7 @@ pub mod route;
 pub mod task;
 pub mod time;
 pub mod tokens;
+pub mod trace;
 
 pub use catalog::Catalog;
 pub use ending::{Ending, Failure, Outcome, Usage};
@@ -30,3 +31,4 @@ pub use money::{Money, Price};
 pub use payer::Payer;
 pub use task::{OnDisconnect, Spec, State, Task};
 pub use time::Timestamp;
+pub use trace::Trace;

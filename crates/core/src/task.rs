@@ -5,6 +5,7 @@ use crate::id::{Fence, TaskId, TaskRef, TenantId, WorkerId};
 use crate::payer::Payer;
 use crate::port::Amounts;
 use crate::time::Timestamp;
+use crate::trace::Trace;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -112,6 +113,9 @@ pub struct Spec {
     /// What was reserved for it at admission.
     #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub reserved: Amounts,
+    /// The trace that it was asked for in, or that begins with it and is exported; see [`Task::trace`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 /// One key, one task: a second submit with the key gets the first one's task.

@@ -18,7 +18,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use tidewire_core::catalog::{Target, Unresolved};
 use tidewire_core::task::Idempotency;
-use tidewire_core::{Durability, OnDisconnect, Spec, Task, Timestamp, tokens};
+use tidewire_core::{Durability, OnDisconnect, Spec, Task, Timestamp, Trace, tokens};
 use tidewire_proto::task::FIELDS;
 use tidewire_proto::{Code, Submission};
 
@@ -82,7 +82,9 @@ pub(crate) async fn admit_chat(
     };
     let now = edge.clock.now();
     let asked = durability(submission.durability.as_deref())?;
-    let Descent { origin, durability, deadline: inherited } = origin::descent(edge, tenant, &submission, asked).await?;
+    let Descent { origin, durability, deadline: inherited, trace: above } =
+        origin::descent(edge, tenant, &submission, asked).await?;
+    let trace = asked_in(caller, &submission).or(above);
     let turn = turn::turn(
         &submission,
         needs,
@@ -105,8 +107,17 @@ pub(crate) async fn admit_chat(
         ..Spec::default()
     };
     let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);
+    task.spec.trace = trace.or_else(|| edge.sampling.begin(task.id));
     task.idempotency = idempotency(submission.idempotency_key, body_hash)?;
     Ok(Admitted::new(edge, task, caller.accounts.clone(), chat.answer_tokens(), text_bytes))
+}
+
+/// The trace that a submission names: its own, or that of the request that brought it. One that can't be read begins anew.
+fn asked_in(caller: &Caller, submission: &Submission) -> Option<Trace> {
+    match submission.traceparent.as_deref() {
+        Some(parent) => Trace::parse(parent, submission.tracestate.as_deref()),
+        None => caller.trace().cloned(),
+    }
 }
 
 /// A deadline that passes neither its root's nor its own budget's.
@@ -268,7 +279,8 @@ fn body_hash(submission: &Submission) -> u64 {
     if submission.idempotency_key.is_none() {
         return 0;
     }
-    let keyless = Submission { idempotency_key: None, ..submission.clone() };
+    // Whoever repeats a request does so in another span.
+    let keyless = Submission { idempotency_key: None, traceparent: None, tracestate: None, ..submission.clone() };
     let mut hasher = DefaultHasher::new();
     // Strings, numbers and JSON as it came: there is nothing in it that can't be written.
     serde_json::to_vec(&keyless).unwrap_or_default().hash(&mut hasher);

@@ -29,6 +29,7 @@ use tidewire_core::files::Files;
 use tidewire_core::port::{Bus, Clock, Directory, EventLog, Ledger, LogKeeping, Meter, TaskStore};
 use tidewire_core::queue::Queue;
 use tidewire_core::tokens::Counter;
+use tidewire_core::trace::Sampling;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -60,6 +61,8 @@ pub struct Edge {
     pub catalog: Arc<Catalog>,
     /// What is known of streams in this process alone.
     pub streams: Streams,
+    /// Which traces that begin here are recorded.
+    pub sampling: Sampling,
     /// How much a client may ask for.
     pub limits: Limits,
     /// Which pages may ask, and under which names.

@@ -7,6 +7,7 @@ use crate::quote::Admitted;
 use crate::refusal::Refusal;
 use crate::submit::{self, Accepted, take};
 use tidewire_core::task::Origin;
+use tidewire_core::trace::SpanId;
 use tidewire_core::{LogId, Task, TaskRef};
 
 /// Submits what a failed task asked for once more. The same letter again: the same retry.
@@ -37,7 +38,11 @@ pub(crate) fn again(edge: &Edge, caller: &Caller, dead: &Task, batch: Option<Log
     spec.origin = Origin { batch, budget: dead.spec.origin.budget, retry_of: Some(dead.id), ..Origin::default() };
     let max_tokens = Chat::read(&spec.input).ok().and_then(|chat| chat.answer_tokens());
     let accounts = caller.accounts_of(&spec.payer);
-    let task = Task::new(edge.clock.task_id(dead.id.durability()), dead.tenant, spec, now);
+    // In the trace of whoever tries it again, or else in the first one's, below it.
+    let first = dead.spec.trace.as_ref().map(|trace| trace.below(SpanId::of_task(dead.id)));
+    let id = edge.clock.task_id(dead.id.durability());
+    spec.trace = caller.trace().cloned().or(first).or_else(|| edge.sampling.begin(id));
+    let task = Task::new(id, dead.tenant, spec, now);
     // What its files come to was looked up once: the worker counts them again.
     Ok(Admitted::new(edge, task, accounts, max_tokens, 0))
 }

@@ -58,6 +58,8 @@ pub(crate) async fn submit(edge: &Edge, caller: &Caller, submission: Submission)
     }
     let admitted = admit(edge, caller, submission).await?;
     let accepted = take(edge, admitted).await?;
+    // What is logged of the request from now on names its task.
+    tracing::Span::current().record("task", tracing::field::display(accepted.task.id));
     edge.meter.record(Measurement::Ack(edge.clock.monotonic().saturating_sub(began)));
     Ok(accepted)
 }
@@ -76,6 +78,8 @@ pub(crate) async fn submit_chat(
     }
     let admitted = admit_chat(edge, caller, submission, input, chat).await?;
     let accepted = take(edge, admitted).await?;
+    // What is logged of the request from now on names its task.
+    tracing::Span::current().record("task", tracing::field::display(accepted.task.id));
     edge.meter.record(Measurement::Ack(edge.clock.monotonic().saturating_sub(began)));
     Ok(accepted)
 }

@@ -12,8 +12,10 @@ mod files;
 mod guard;
 mod openai;
 mod page;
+mod request_id;
 mod session;
 mod tasks;
+mod trace;
 mod usage;
 mod view;
 mod websocket;
@@ -90,6 +92,7 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         native(GET, "/v1/tasks/{id}", READ, get(tasks::get)),
         native(GET, "/v1/tasks/{id}/events", READ, get(events::events)),
         native(GET, "/v1/tasks/{id}/text", READ, get(tasks::text)),
+        native(GET, "/v1/tasks/{id}/trace", READ, get(trace::trace)),
         native(POST, "/v1/tasks/{id}/stop", STOP, post(tasks::stop)),
         native(POST, "/v1/tasks/{id}/retry", STOP, post(tasks::retry)),
         native(GET, "/v1/dead-letters", READ, get(tasks::dead_letters)),

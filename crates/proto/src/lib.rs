@@ -10,6 +10,7 @@ pub mod frame;
 pub mod http;
 pub mod routes;
 pub mod task;
+pub mod trace;
 pub mod usage;
 
 pub use error::{Code, ErrorBody, WireError};

@@ -65,6 +65,12 @@ pub struct Submission {
     /// What a face keeps of a request that it translated. Never on the wire.
     #[serde(skip)]
     pub face: Option<String>,
+    /// Where in which trace it is asked for: W3C Trace Context, as the header of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// What other systems keep beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
     /// Fields that no submission has; the edge refuses them by name.
     #[serde(flatten, skip_serializing)]
     pub unknown: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
@@ -114,6 +120,8 @@ pub const FIELDS: &[&str] = &[
     "idempotency_key",
     "metadata",
     "user",
+    "traceparent",
+    "tracestate",
 ];
 
 /// A task's record as a client sees it.

@@ -7,6 +7,8 @@ mod config;
 mod documents;
 mod fetch;
 mod operations;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod reload;
 mod serve;
 mod telemetry;

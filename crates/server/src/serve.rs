@@ -4,6 +4,8 @@ use crate::clock::SystemClock;
 use crate::config::{Config, EngineKind};
 use crate::documents;
 use crate::operations::{self, Operations};
+#[cfg(feature = "otlp")]
+use crate::otlp;
 use crate::reload::{Reloader, Source};
 use crate::telemetry::{LogFilter, Metrics};
 use crate::wiring::{self, Deployments, Engines, listed_models, upstreams_for};
@@ -45,6 +47,10 @@ pub(crate) async fn serve(
         .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    #[cfg(feature = "otlp")]
+    let traces = wiring::otlp::settings(&config)?;
+    #[cfg(not(feature = "otlp"))]
+    wiring::otlp::check(&config)?;
     let metrics = Arc::new(Metrics::new(config.providers()));
     let engines = Engines::open(&config, clock.clone(), &metrics)?;
     let settings = wiring::identity::settings(&config)?;
@@ -58,6 +64,10 @@ pub(crate) async fn serve(
     metrics.bound_routes_by(catalog.clone());
     let server =
         Server::start(&config, listener, engines, (deployments, identity), clock, &metrics, (source, log_filter));
+    #[cfg(feature = "otlp")]
+    if let Some(settings) = traces {
+        server.export_traces(settings, &metrics)?;
+    }
     announce(&config, address, &catalog);
     signals.reloading(&server.reloader).await;
     tracing::info!("shutting down; a second signal ends at once");
@@ -135,6 +145,7 @@ impl Server {
             meter: metrics.clone(),
             catalog,
             streams: Streams::new(&*clock),
+            sampling: wiring::otlp::sampling(config),
             limits: limits(config),
             access: Access {
                 allowed_origins: config.access.origins.clone(),
@@ -159,6 +170,17 @@ impl Server {
         tracker.spawn(listen(listener, router, edge, config.limits.connections));
         tracker.spawn(expire(engines.clone(), clock.clone(), closing.clone()));
         Self { engines, deployments, reloader, pool, tracker, clock, draining, closing }
+    }
+
+    /// Begins to export the stories of tasks that end.
+    #[cfg(feature = "otlp")]
+    fn export_traces(&self, settings: otlp::Settings, metrics: &Arc<Metrics>) -> Result<(), reqwest::Error> {
+        let (ended, queue) = tokio::sync::mpsc::channel(otlp::QUEUE);
+        let reads = (self.engines.logs(), self.engines.tasks());
+        let exporter = otlp::Exporter::new(settings, reads, self.clock.clone(), metrics.clone())?;
+        metrics.traces.export_to(ended);
+        self.tracker.spawn(exporter.run(queue, self.closing.clone()));
+        Ok(())
     }
 
     /// Takes no new work, lets running work end or hands it back, says goodbye, and closes the store.

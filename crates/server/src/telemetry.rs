@@ -6,6 +6,7 @@ mod ledger;
 mod log;
 mod process;
 mod tasks;
+mod traces;
 
 pub(crate) use log::{LogFilter, start_log};
 
@@ -25,6 +26,7 @@ pub(crate) struct Metrics {
     gen_ai: gen_ai::GenAi,
     ledger: ledger::Ledger,
     process: process::Process,
+    pub(crate) traces: traces::Traces,
 }
 
 impl Metrics {
@@ -33,6 +35,7 @@ impl Metrics {
         let (mut ours, mut shared) = (Registry::with_prefix("tidewire"), Registry::default());
         Self {
             tasks: tasks::Tasks::new(&mut ours),
+            traces: traces::Traces::new(&mut ours),
             ledger: ledger::Ledger::new(&mut ours),
             gen_ai: gen_ai::GenAi::new(&mut shared, providers),
             process: process::Process::new(&mut shared),
@@ -86,6 +89,9 @@ pub(crate) struct Levels {
 
 impl Meter for Metrics {
     fn record(&self, measurement: Measurement<'_>) {
+        if let Measurement::Traced(task) = measurement {
+            return self.traces.ended(task);
+        }
         self.tasks.record(measurement);
         self.gen_ai.record(measurement);
     }

@@ -4,6 +4,7 @@ mod deployments;
 mod engines;
 pub(crate) mod identity;
 mod local;
+pub(crate) mod otlp;
 mod prices;
 pub(crate) mod store;
 mod upstreams;

@@ -74,7 +74,9 @@ fn row(method: &str, path: &str) -> Option<Row> {
         ("GET", "/v1/dead-letters") => Empty("/tasks"),
         ("GET", "/v1/tasks/batch") => Empty("/batches"),
         ("POST", "/v1/tasks/batch") => Own(202, json!({ "tasks": [short()], "idempotency_key": "batch once" })),
-        ("GET", "/v1/tasks/{id}" | "/v1/tasks/{id}/events" | "/v1/tasks/{id}/text") => Unknown(nothing),
+        ("GET", "/v1/tasks/{id}" | "/v1/tasks/{id}/events" | "/v1/tasks/{id}/text" | "/v1/tasks/{id}/trace") => {
+            Unknown(nothing)
+        }
         ("POST", "/v1/tasks/{id}/stop" | "/v1/tasks/{id}/retry") => Unknown(nothing),
         ("GET", "/v1/tasks/batch/{id}" | "/v1/tasks/batch/{id}/events") => Unknown(nothing),
         ("POST", "/v1/tasks/batch/{id}/stop" | "/v1/tasks/batch/{id}/retry") => Unknown(nothing),

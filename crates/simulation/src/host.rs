@@ -200,6 +200,7 @@ pub(crate) async fn server(world: Arc<World>) -> turmoil::Result {
         meter: Arc::new(NoMeter),
         catalog: parts.catalog.clone(),
         streams: Streams::new(&*parts.clock),
+        sampling: tidewire_core::trace::Sampling::OFF,
         limits: Limits::default(),
         access: Access { allowed_hosts: vec![SERVER.to_owned()], ..Access::default() },
         identity: Arc::new(Identity::development()),

@@ -241,6 +241,9 @@ impl Draft {
         worker.meter.record(Measurement::Total(took));
         worker.meter.record(Measurement::OutputTokens(usage.output_tokens));
         worker.meter.record(Measurement::Served(subject::of(task), took, error.as_deref()));
+        if task.spec.trace.as_ref().is_some_and(|trace| trace.sampled) {
+            worker.meter.record(Measurement::Traced(task.at()));
+        }
         if outcome == Outcome::Failed {
             tracing::info!(task = %task.id, "the task failed");
         }

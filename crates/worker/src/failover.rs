@@ -15,6 +15,7 @@ use std::time::Duration;
 use tidewire_core::port::{BackendError, Fault, Measurement, Request};
 use tidewire_core::route::{Ask, Flight, Nothing, Outgrown, Plan, Route, Strategy, Verdict};
 use tidewire_core::task::Lease;
+use tidewire_core::trace::{Part, SpanId};
 use tidewire_core::{Entry, Failure, Kind, Task, tokens};
 
 /// How many of a conversation's first messages say which one it is: what the system is told, and the first question.
@@ -192,7 +193,11 @@ impl Trip<'_> {
         // Only plain text goes on in the middle; a tool call, a train of thought or JSON starts over.
         let continues = !draft.text.is_empty() && !draft.has_more_than_text && !wants_json(input);
         let committed = if continues { draft.text.clone() } else { String::new() };
-        let request = Request { model, input: input.clone(), committed, timeouts: self.plan.timeouts(&flight.route) };
+        // The span of this attempt, whose `started` event goes to the tail.
+        let span = SpanId::of(task.id, Part::Attempt, draft.tail);
+        let trace = task.spec.trace.as_ref().map(|trace| trace.header(span));
+        let timeouts = self.plan.timeouts(&flight.route);
+        let request = Request { model, input: input.clone(), committed, timeouts, trace };
         let call = Call { backend, request, flight: &flight, purse };
         let mut pumped = pump(worker, task, draft, leash, opening, call).await?;
         pumped.usage.cost = deployment.cost(&pumped.usage);

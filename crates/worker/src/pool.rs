@@ -13,6 +13,7 @@ use tidewire_core::port::Claim;
 use tidewire_core::queue::Turn;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 /// How long a worker waits after the dispatch failed before it asks again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -179,7 +180,9 @@ impl Claimer {
 
     async fn one(&self, claim: Claim, turn: Turn) {
         let task = claim.task;
-        let left = run(&self.worker, &self.keeper, task).await;
+        // What is logged meanwhile names the task, of whatever level it is.
+        let span = tracing::error_span!("task", task = %task.task);
+        let left = run(&self.worker, &self.keeper, task).instrument(span).await;
         if let Err(error) = self.worker.dispatch.forget(claim).await {
             tracing::error!(%error, "the dispatch could not forget a claim");
         }

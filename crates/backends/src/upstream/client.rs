@@ -8,7 +8,7 @@ use super::{BadSettings, Settings, limits, refusal};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
@@ -20,6 +20,7 @@ use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::time::Duration;
 use tidewire_core::port::{BackendError, Fault, Timeouts, UpstreamLimit};
+use tidewire_core::trace::Header as Trace;
 use tokio::time::Sleep;
 
 /// How many idle connections are kept: about as many as one upstream runs at once. More are made when needed.
@@ -85,7 +86,7 @@ impl Upstream {
     pub(crate) async fn post(
         &self,
         uri: &Uri,
-        wanted: Wanted,
+        (wanted, trace): (Wanted, Option<&Trace>),
         body: Bytes,
         connect: Duration,
         deadline: Pin<&mut Sleep>,
@@ -97,6 +98,9 @@ impl Upstream {
         };
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        if let Some(trace) = trace {
+            request.headers_mut().extend(trace_headers(trace));
+        }
         self.accepted(self.send(request, connect, deadline).await?).await
     }
 
@@ -109,7 +113,7 @@ impl Upstream {
         timeouts: Timeouts,
     ) -> Result<(Vec<u8>, Vec<UpstreamLimit>), BackendError> {
         let mut deadline = Box::pin(tokio::time::sleep(timeouts.first_token));
-        let answer = self.post(uri, Wanted::Document, body, timeouts.connect, deadline.as_mut()).await?;
+        let answer = self.post(uri, (Wanted::Document, None), body, timeouts.connect, deadline.as_mut()).await?;
         let limits = limits::read(answer.headers());
         Ok((body::read(answer.into_body(), limit_bytes, deadline.as_mut()).await?, limits))
     }
@@ -156,6 +160,14 @@ impl Upstream {
         }
         .map_err(Unsent::into_error)
     }
+}
+
+/// A trace's context as W3C Trace Context has it. It was checked when it came, so that it can stand in a head.
+fn trace_headers(trace: &Trace) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let header =
+        |name: &'static str, value: &str| Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
+    let state = trace.state.as_deref().and_then(|state| header("tracestate", state));
+    header("traceparent", &trace.parent).into_iter().chain(state)
 }
 
 /// Why there is no answer.

@@ -2,6 +2,7 @@
 
 use crate::ending::Usage;
 use crate::time::Timestamp;
+use crate::trace::Header;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::pin::Pin;
@@ -80,6 +81,8 @@ pub struct Request {
     pub committed: String,
     /// How long to wait for what.
     pub timeouts: Timeouts,
+    /// The trace that the request belongs to, for a model's server that takes part in traces.
+    pub trace: Option<Header>,
 }
 
 /// How long to wait before an upstream counts as failed.

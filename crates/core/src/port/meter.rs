@@ -1,6 +1,9 @@
 //! The port `Meter`: where measurements go.
 
 use crate::ending::Usage;
+use crate::id::TaskRef;
+use crate::task::Spec;
+use memchr::memmem;
 use std::time::Duration;
 
 /// Takes measurements. Called on hot paths: it never waits and never fails.
@@ -38,6 +41,8 @@ pub enum Measurement<'a> {
     Served(Subject<'a>, Duration, Option<&'a str>),
     /// A deployment was asked, and its answer is over.
     Asked(Subject<'a>, Asked<'a>),
+    /// A task of a sampled trace has ended: its story can be told. No label, and no figure: whoever exports traces hears it.
+    Traced(TaskRef),
 }
 
 /// What an answer is an answer to. No ids: each of these becomes a label, and the configuration says how many there are.
@@ -56,6 +61,26 @@ pub enum Operation {
     Chat,
     /// Numbers for inputs.
     Embeddings,
+}
+
+impl Operation {
+    /// What a task asks for. A chat has messages; all else asks for embeddings. Within a JSON text the quotes are escaped, so
+    /// what is said can't be taken for the field; and the field comes early, so that the whole request is rarely looked
+    /// through.
+    pub fn of(spec: &Spec) -> Self {
+        match memmem::find(&spec.input, b"\"messages\"") {
+            Some(_) => Self::Chat,
+            None => Self::Embeddings,
+        }
+    }
+
+    /// In OpenTelemetry's word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Embeddings => "embeddings",
+        }
+    }
 }
 
 /// How a call of a deployment went.

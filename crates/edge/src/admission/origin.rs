@@ -5,7 +5,8 @@ use crate::Edge;
 use crate::refusal::Refusal;
 use tidewire_core::family::MAX_DEPTH;
 use tidewire_core::task::{Budget, Origin};
-use tidewire_core::{Durability, TaskRef, TenantId, Timestamp};
+use tidewire_core::trace::SpanId;
+use tidewire_core::{Durability, TaskRef, TenantId, Timestamp, Trace};
 use tidewire_proto::{Code, Submission};
 
 /// What a task has from above.
@@ -15,6 +16,8 @@ pub(super) struct Descent {
     pub(super) durability: Durability,
     /// Its parent's, which it may not pass.
     pub(super) deadline: Option<Timestamp>,
+    /// Its parent's, below that one's span.
+    pub(super) trace: Option<Trace>,
 }
 
 pub(super) async fn descent(
@@ -26,7 +29,7 @@ pub(super) async fn descent(
     let budget = submission.budget.map(|budget| Budget { steps: budget.steps, tokens: budget.tokens });
     let Some(parent) = &submission.parent else {
         let origin = Origin { budget, ..Origin::default() };
-        return Ok(Descent { origin, durability: asked.unwrap_or_default(), deadline: None });
+        return Ok(Descent { origin, durability: asked.unwrap_or_default(), deadline: None, trace: None });
     };
     if budget.is_some() {
         return Err(invalid("a task with a `parent` shares that one's budget: give `budget` to the first of them"));
@@ -44,5 +47,6 @@ pub(super) async fn descent(
     }
     let origin =
         Origin { parent: Some(above.id), root: above.spec.origin.root.or(Some(above.id)), depth, ..Origin::default() };
-    Ok(Descent { origin, durability, deadline: Some(above.spec.deadline) })
+    let trace = Some(above.trace().below(SpanId::of_task(above.id)));
+    Ok(Descent { origin, durability, deadline: Some(above.spec.deadline), trace })
 }

@@ -10,16 +10,19 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use tidewire_core::port::{Account, Clock, Limits};
-use tidewire_core::{Payer, TenantId, Timestamp};
+use tidewire_core::{Payer, TenantId, Timestamp, Trace};
 use tidewire_proto::Code;
 use tokio_util::sync::CancellationToken;
 
 /// The longest name of a user: a mail address, or an id of a sign-in service.
 pub(super) const MAX_USER_BYTES: usize = 255;
 
-/// Who is asking. Clones share what is known.
+/// Who is asking, and in which trace. Clones share what is known.
 #[derive(Clone, Debug)]
-pub struct Caller(Arc<Grant>);
+pub struct Caller {
+    grant: Arc<Grant>,
+    trace: Option<Arc<Trace>>,
+}
 
 /// What a caller is and may do.
 #[derive(Clone, Debug)]
@@ -52,13 +55,13 @@ impl Deref for Caller {
     type Target = Grant;
 
     fn deref(&self) -> &Grant {
-        &self.0
+        &self.grant
     }
 }
 
 impl From<Grant> for Caller {
     fn from(grant: Grant) -> Self {
-        Self(Arc::new(grant))
+        Self { grant: Arc::new(grant), trace: None }
     }
 }
 
@@ -112,7 +115,18 @@ impl Caller {
         let mut grant = Grant::clone(self);
         grant.accounts = grant.with_user(&user);
         grant.payer.user = Some(user);
-        Ok(grant.into())
+        Ok(Self { grant: Arc::new(grant), trace: self.trace.clone() })
+    }
+
+    /// The same caller, asking in this trace, or in none.
+    #[must_use]
+    pub(crate) fn in_trace(&self, trace: Option<Trace>) -> Self {
+        Self { grant: self.grant.clone(), trace: trace.map(Arc::new) }
+    }
+
+    /// The trace that it asks in, where its request named one.
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_deref()
     }
 
     /// Refuses a caller whose right has ended.

@@ -2,6 +2,7 @@
 //! endpoint is without its guard.
 
 use super::openai::Fault;
+use super::trace;
 use crate::Edge;
 use crate::identity::{Audit, Caller, Note, Peer, Scope};
 use crate::refusal::Refusal;
@@ -105,8 +106,9 @@ async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Re
             };
         }
     };
-    if !caller.is_operator() || !door.is_written_down(request.method()) {
-        return next.run(request).await;
+    let written_down = caller.is_operator() && door.is_written_down(request.method());
+    if !written_down {
+        return trace::told(&door.edge, next.run(request).await, &caller, door.needs);
     }
     let action = format!("{} {}", request.method(), request.uri().path());
     let from = from(request.extensions());
@@ -114,7 +116,7 @@ async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Re
     let detail = response.extensions().get::<Note>().map(|note| note.0.clone());
     let entry = AuditEntry { detail, ..entry(&action, from, response.status()) };
     Audit(&door.edge).write(&caller, entry).await;
-    response
+    trace::told(&door.edge, response, &caller, door.needs)
 }
 
 impl Door {
@@ -153,6 +155,8 @@ fn introduce(door: &Door, request: &mut Request) -> Result<Caller, Refusal> {
     if let Needs::Scope(scope) = door.needs {
         caller.require(scope)?;
     }
+    let trace = trace::asked_in(request.headers());
+    let caller = if trace.is_some() { caller.in_trace(trace) } else { caller };
     request.extensions_mut().insert(caller.clone());
     Ok(caller)
 }

@@ -1,6 +1,7 @@
 //! Keeps other sites' pages out. Where there is no key whoever reaches the server may use it, so a page that a
 //! person happens to visit must not: neither directly (`Origin`) nor by rebinding its name to loopback (`Host`).
 
+use super::request_id::{self, RequestId};
 use crate::refusal::Refusal;
 use crate::{Access, Edge};
 use axum::extract::{Request, State};
@@ -9,9 +10,10 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::sync::Arc;
 use tidewire_proto::Code;
+use tracing::Instrument;
 
 /// What a page of another origin may read of an answer's headers.
-const EXPOSED: &str = "tidewire-task, tidewire-epoch, tidewire-state, tidewire-sha256, retry-after, x-should-retry, \
+const EXPOSED: &str = "traceresponse, x-request-id, tidewire-task, tidewire-epoch, tidewire-state, tidewire-sha256, retry-after, x-should-retry, \
     x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, \
     tidewire-limit-input-tokens, tidewire-remaining-input-tokens, tidewire-reset-input-tokens, \
@@ -20,8 +22,24 @@ const EXPOSED: &str = "tidewire-task, tidewire-epoch, tidewire-state, tidewire-s
     stream-next-offset, stream-up-to-date, stream-closed, stream-cursor, stream-ttl, stream-expires-at, \
     stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, producer-received-seq";
 
-/// Lets a request through, or refuses it; answers preflights.
+/// Names a request, and lets it through or refuses it.
 pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers(), &*edge.clock);
+    let (began, method, path) = (edge.clock.monotonic(), request.method().clone(), request.uri().clone());
+    let answering = async {
+        let response = answer(&edge, request, next).await;
+        // The path alone: what follows it may be a ticket.
+        let took_ms = edge.clock.monotonic().saturating_sub(began).as_millis();
+        tracing::debug!(%method, path = path.path(), status = response.status().as_u16(), took_ms, "answered");
+        response
+    };
+    let mut response = answering.instrument(id.span()).await;
+    response.headers_mut().insert(request_id::HEADER, id.header());
+    response
+}
+
+/// Lets a request through, or refuses it; answers preflights.
+async fn answer(edge: &Edge, request: Request, next: Next) -> Response {
     let any_host = || edge.identity.needs_key();
     let origin = match admitted(&edge.access, request.headers(), request.uri().host(), any_host) {
         Ok(origin) => origin,

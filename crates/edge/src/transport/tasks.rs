@@ -79,7 +79,8 @@ fn acknowledged(accepted: &crate::submit::Accepted) -> Response {
     let Ack { task: id, log, epoch, state, place, wait_ms, .. } = ack;
     let body = Accepted { id, log, epoch, state, place, wait_ms, events_url };
     let left = allowance::headers(&accepted.left);
-    (status, left, [task_header(accepted.task.id)], Json(body)).into_response()
+    let trace = axum::Extension(super::trace::Of::task(&accepted.task));
+    (status, trace, left, [task_header(accepted.task.id)], Json(body)).into_response()
 }
 
 pub(super) async fn retry(
@@ -110,7 +111,7 @@ pub(super) async fn get(
     Ok(shown(&edge, &task))
 }
 
-async fn find(edge: &Edge, caller: &Caller, id: &str) -> Result<Task, Refusal> {
+pub(super) async fn find(edge: &Edge, caller: &Caller, id: &str) -> Result<Task, Refusal> {
     let at = parse_id(caller, id)?;
     edge.tasks.get(at).await?.ok_or_else(|| Refusal::unknown_task(id))
 }

@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use tidewire_proto::Code;
 use tokio_websockets::{Config, Limits, ServerBuilder};
+use tracing::Instrument;
 
 /// RFC 6455, section 1.3.
 const MAGIC: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -39,7 +40,10 @@ pub(super) async fn upgrade(
     let upgrade = hyper::upgrade::on(&mut request);
     let limits = Limits::default().max_payload_len(Some(edge.limits.body_bytes.saturating_mul(HARD_LIMIT_FACTOR)));
     let tracker = edge.tracker.clone();
-    tracker.spawn(async move {
+    // Each submit names its own trace: that of the handshake is over long before most of them. Its name in the log stays.
+    let caller = caller.in_trace(None);
+    let span = tracing::Span::current();
+    let serving = async move {
         let upgraded = match upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => return tracing::debug!(%error, "the client left during the handshake"),
@@ -49,7 +53,8 @@ pub(super) async fn upgrade(
         let config = Config::default().flush_threshold(usize::MAX);
         let socket = ServerBuilder::new().config(config).limits(limits).serve(TokioIo::new(upgraded));
         Connection::new(edge, caller, socket).serve().await;
-    });
+    };
+    tracker.spawn(serving.instrument(span));
     let headers = [
         (header::CONNECTION, HeaderValue::from_static("upgrade")),
         (header::UPGRADE, HeaderValue::from_static("websocket")),

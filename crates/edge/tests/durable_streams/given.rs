@@ -90,6 +90,7 @@ impl World {
             meter: Arc::new(NoMeter),
             catalog: Arc::new(Catalog::default()),
             streams: Streams::new(&*clock),
+            sampling: tidewire_core::trace::Sampling::OFF,
             limits,
             access: Access::default(),
             identity: Arc::new(Identity::development()),

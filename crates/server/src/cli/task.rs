@@ -1,6 +1,7 @@
 //! `tidewire task`: submit, look at, follow, stop and list tasks.
 
 pub(super) mod table;
+mod waterfall;
 
 use super::Outcome;
 use super::remote::Remote;
@@ -28,6 +29,8 @@ pub(crate) enum TaskCommand {
     Stop(OneArgs),
     /// Try a failed task again; prints the new task's id
     Retry(OneArgs),
+    /// Print a task's story: what it waited for and when, as bars over time
+    Trace(OneArgs),
     /// List tasks, newest first
     List(ListArgs),
 }
@@ -167,6 +170,10 @@ pub(crate) async fn run(command: TaskCommand) -> Outcome {
         TaskCommand::Retry(args) => {
             let accepted = Http::new(&args.remote.endpoint())?.retry(&args.id).await?;
             print(args.json, &accepted, || format!("{}\n", accepted.id))
+        }
+        TaskCommand::Trace(args) => {
+            let trace = Http::new(&args.remote.endpoint())?.trace(&args.id).await?;
+            print(args.json, &trace, || waterfall::drawn(&trace))
         }
         TaskCommand::List(ListArgs { remote, state, model, parent, batch, lane, code, limit, cursor, json }) => {
             let filter = Filter { state, model, limit, cursor, parent, batch, lane, code };

@@ -14,6 +14,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "TIDEWIRE_ADMIN_KEY",
     "TIDEWIRE_JWT_SECRET",
     "TIDEWIRE_OIDC_SECRET",
+    "TIDEWIRE_OTLP_HEADERS",
 ];
 
 /// How near a key must be to be suggested.

@@ -161,6 +161,22 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("log.format", "\"text\"", "`text` or `json`, on stderr"),
     setting("log.filter", "\"info\"", "what is logged: a level, or directives such as \"info,tidewire_worker=debug\""),
     setting(
+        "otlp.endpoint",
+        "\"\"",
+        "a collector's base URL, such as \"http://127.0.0.1:4318\", which gets the spans of tasks that ended; none while it is empty",
+    ),
+    setting(
+        "otlp.headers_file",
+        "\"~/otlp-headers\"",
+        "holds what goes with each export, as `name=value` lines; or set the variable TIDEWIRE_OTLP_HEADERS",
+    ),
+    setting(
+        "otlp.sample_ratio",
+        "1.0",
+        "how many of the traces that begin here are exported; others do as their caller says",
+    ),
+    setting("otlp.include_text", "false", "export prompts and answers too"),
+    setting(
         "built_in.enabled",
         "true",
         "serve the built-in model and the one for embeddings, where this program was built with them",

@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) jwt: Jwt,
     pub(crate) oidc: Oidc,
     pub(crate) log: Log,
+    pub(crate) otlp: Otlp,
     pub(crate) built_in: BuiltIn,
     pub(crate) deployment: Vec<DeploymentConfig>,
     pub(crate) route: Vec<RouteConfig>,
@@ -136,6 +137,17 @@ pub(crate) struct Log {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+/// Where traces go. Nowhere while `endpoint` is empty.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Otlp {
+    pub(crate) endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) headers_file: Option<PathBuf>,
+    pub(crate) sample_ratio: f64,
+    pub(crate) include_text: bool,
 }
 
 /// The built-in model.
@@ -305,6 +317,7 @@ impl Default for Config {
             jwt: Jwt::default(),
             oidc: Oidc::default(),
             log: Log::default(),
+            otlp: Otlp::default(),
             built_in: BuiltIn::default(),
             deployment: Vec::new(),
             route: Vec::new(),
@@ -376,6 +389,12 @@ impl Default for Retention {
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self { endpoint: String::new(), headers_file: None, sample_ratio: 1.0, include_text: false }
     }
 }
 

@@ -212,12 +212,8 @@ impl GenAi {
 }
 
 fn labels(operation: Operation, route: &str, provider: &str) -> Labels {
-    let operation = match operation {
-        Operation::Chat => "chat",
-        Operation::Embeddings => "embeddings",
-    };
     vec![
-        ("gen_ai_operation_name", operation.to_owned()),
+        ("gen_ai_operation_name", operation.name().to_owned()),
         ("gen_ai_request_model", route.to_owned()),
         ("gen_ai_provider_name", provider.to_owned()),
     ]

@@ -125,7 +125,8 @@ impl Tasks {
             Measurement::ServedFirstToken(..)
             | Measurement::ServedPerToken(..)
             | Measurement::Served(..)
-            | Measurement::Asked(..) => {}
+            | Measurement::Asked(..)
+            | Measurement::Traced(_) => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 #![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
+pub mod collector;
 pub mod keyed;
 pub mod provider;
 pub mod seen;

@@ -21,6 +21,7 @@ use std::time::Duration;
 use tidewire_core::{LogRef, TaskRef};
 use tidewire_proto::{ClientFrame, Code, ServerFrame, close};
 use tokio_websockets::{CloseCode, Error, Message, WebSocketStream};
+use tracing::Instrument;
 
 /// Frames that wait for their answer; past that the connection is not read.
 const MAX_ASKED: usize = 64;
@@ -189,7 +190,8 @@ impl Connection {
             Ok(frame) => match self.admit(&frame) {
                 Ok(()) => {
                     let (edge, caller) = (self.edge.clone(), self.edge.identity.renewed(&self.caller));
-                    self.asked.push(Box::pin(async move { answer(&edge, &caller, frame).await }));
+                    let span = tracing::error_span!("frame", task = tracing::field::Empty);
+                    self.asked.push(Box::pin(async move { answer(&edge, &caller, frame).await }.instrument(span)));
                 }
                 Err((reference, refusal)) => self.take(Answer::refused(reference, refusal)),
             },
