@@ -18,8 +18,8 @@ pub(crate) fn request(input: &str) -> Request {
             connect: Duration::from_secs(20),
             first_token: Duration::from_secs(20),
             between_tokens: Duration::from_secs(20),
-            trace: None,
         },
+        trace: None,
     }
 }
 

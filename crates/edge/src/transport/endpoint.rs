@@ -106,9 +106,10 @@ async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Re
             };
         }
     };
+    let submits = door.needs == Needs::Scope(Scope::TasksWrite) && request.method() == Method::POST;
     let written_down = caller.is_operator() && door.is_written_down(request.method());
     if !written_down {
-        return trace::told(&door.edge, next.run(request).await, &caller, door.needs);
+        return trace::told(&door.edge, next.run(request).await, &caller, submits);
     }
     let action = format!("{} {}", request.method(), request.uri().path());
     let from = from(request.extensions());
@@ -116,7 +117,7 @@ async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Re
     let detail = response.extensions().get::<Note>().map(|note| note.0.clone());
     let entry = AuditEntry { detail, ..entry(&action, from, response.status()) };
     Audit(&door.edge).write(&caller, entry).await;
-    trace::told(&door.edge, response, &caller, door.needs)
+    trace::told(&door.edge, response, &caller, submits)
 }
 
 impl Door {

@@ -1,10 +1,9 @@
 //! Traces at the border: the context that comes with a request, the one that its answer names, and
 //! `GET /v1/tasks/{id}/trace`, a task's story as spans.
 
-use super::endpoint::Needs;
 use super::tasks::{TASK_HEADER, find, task_header};
 use crate::Edge;
-use crate::identity::{Caller, Scope};
+use crate::identity::Caller;
 use crate::refusal::Refusal;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -51,12 +50,11 @@ fn value(trace: &Trace, task: TaskId) -> HeaderValue {
 }
 
 /// Says in which trace a task runs that was just submitted, whichever face took it: the face has named the task already.
-pub(super) fn told(edge: &Edge, mut response: Response, caller: &Caller, needs: Needs) -> Response {
+pub(super) fn told(edge: &Edge, mut response: Response, caller: &Caller, submits: bool) -> Response {
     if let Some(Of(value)) = response.extensions_mut().remove() {
         response.headers_mut().insert(ANSWERED, value);
         return response;
     }
-    let submits = needs == Needs::Scope(Scope::TasksWrite);
     let task = |response: &Response| response.headers().get(TASK_HEADER)?.to_str().ok()?.parse::<TaskId>().ok();
     if submits && let Some(task) = task(&response) {
         let begun = || edge.sampling.begin(task).unwrap_or_else(|| Trace::begun(task));
