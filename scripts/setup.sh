@@ -7,7 +7,7 @@ wanted=""
 for part in "$@"; do
   case "$part" in
     build) wanted="$wanted cmake:cmake:builds_llama.cpp clang:clang:compiles_llama.cpp libclang-dev:-:reads_llama.cpp's_headers mold:mold:links_quickly ccache:ccache:keeps_compiled_C++" ;;
-    test) wanted="$wanted strace:strace:shows_that_a_task_is_synced_before_its_ack chromium:chromium:opens_the_chat_page" ;;
+    test) wanted="$wanted strace:strace:shows_that_a_task_is_synced_before_its_ack chromium:chromium:opens_the_chat_page nginx-light:nginx:keeps_public_results_in_front_of_the_server libnginx-mod-http-cache-purge:-:lets_it_forget_them" ;;
     *) echo "setup: unknown part $part" >&2; exit 2 ;;
   esac
 done

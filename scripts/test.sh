@@ -35,6 +35,9 @@ name = "scripted"
 backend = "scripted"
 slots = 24'
 
+say "public results behind nginx"
+scripts/bench-edge.py nginx --quick
+
 say "the official OpenAI clients, on the scripted backend"
 serve_for_tests "$scripted"
 tests/openai/run.sh "$url" scripted

@@ -113,6 +113,9 @@ pub struct Spec {
     /// What was reserved for it at admission.
     #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub reserved: Amounts,
+    /// Anybody may read its answer, from the ack on. It may be changed later: the directory says how it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
     /// The trace that it was asked for in, or that begins with it and is exported; see [`Task::trace`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,

@@ -106,6 +106,7 @@ pub(crate) async fn admit_chat(
         face: submission.face,
         ..Spec::default()
     };
+    let spec = Spec { public: submission.public == Some(true), ..spec };
     let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);
     task.spec.trace = trace.or_else(|| edge.sampling.begin(task.id));
     task.idempotency = idempotency(submission.idempotency_key, body_hash)?;

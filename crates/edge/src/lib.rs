@@ -10,6 +10,7 @@ mod follow;
 pub mod identity;
 mod lane;
 mod listen;
+pub mod public;
 mod quote;
 mod refusal;
 mod retry;
@@ -20,6 +21,7 @@ mod transport;
 pub use batch::keep as keep_batches;
 pub use identity::{Identity, keep_audit};
 pub use listen::{Listener, listen};
+pub use public::{Public, sweep as sweep_public};
 pub use transport::{Endpoint, Needs, Streams, router, sweep_streams};
 
 use std::sync::Arc;
@@ -63,6 +65,8 @@ pub struct Edge {
     pub streams: Streams,
     /// Which traces that begin here are recorded.
     pub sampling: Sampling,
+    /// What anybody may read.
+    pub public: Public,
     /// How much a client may ask for.
     pub limits: Limits,
     /// Which pages may ask, and under which names.

@@ -5,6 +5,7 @@ use crate::admission::{Chat, admit, admit_chat};
 use crate::allowance;
 use crate::identity::Caller;
 use crate::lane;
+use crate::public;
 use crate::quote::{Admitted, Hold};
 use crate::refusal::Refusal;
 use bytes::Bytes;
@@ -123,6 +124,10 @@ pub(crate) fn hold(edge: &Edge, task: &Task) -> Result<Seat, Refusal> {
 
 /// Takes a task that room is held for.
 pub(crate) async fn take_held(edge: &Edge, seat: Seat, reserved: Hold, mut task: Task) -> Result<Accepted, Refusal> {
+    if task.spec.public {
+        // First: a task that is acknowledged is public from then on. If it never comes to be, this names nothing.
+        public::publish(edge, task.at()).await?;
+    }
     let ahead = lane::ahead(edge, &mut task);
     let (submitted, left) = commit(edge, reserved, task).await?;
     let task = submitted.task;

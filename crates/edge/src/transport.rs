@@ -12,6 +12,7 @@ mod files;
 mod guard;
 mod openai;
 mod page;
+mod public;
 mod request_id;
 mod session;
 mod tasks;
@@ -61,6 +62,7 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
     const WRITE: Needs = Needs::Scope(Scope::TasksWrite);
     const STOP: Needs = Needs::Scope(Scope::TasksStop);
     const ADMIN_READ: Needs = Needs::Scope(Scope::AdminRead);
+    const OPERATE: Needs = Needs::Scope(Scope::AdminOperate);
     const ADMIN_WRITE: Needs = Needs::Scope(Scope::AdminWrite);
     const FILES: Needs = Needs::Scope(Scope::Files);
     let native = |method, path, needs, handler: MethodRouter<Arc<Edge>>| {
@@ -93,6 +95,9 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         native(GET, "/v1/tasks/{id}/events", READ, get(events::events)),
         native(GET, "/v1/tasks/{id}/text", READ, get(tasks::text)),
         native(GET, "/v1/tasks/{id}/trace", READ, get(trace::trace)),
+        native(POST, "/v1/tasks/{id}/publish", WRITE, post(public::publish)),
+        native(POST, "/v1/tasks/{id}/unpublish", WRITE, post(public::unpublish)),
+        native(GET, "/v1/public/{id}", Needs::Nothing, get(public::get)),
         native(POST, "/v1/tasks/{id}/stop", STOP, post(tasks::stop)),
         native(POST, "/v1/tasks/{id}/retry", STOP, post(tasks::retry)),
         native(GET, "/v1/dead-letters", READ, get(tasks::dead_letters)),
@@ -135,6 +140,7 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         native(GET, "/v1/admin/keys/{id}", ADMIN_READ, get(admin::key)),
         native(POST, "/v1/admin/keys/{id}", ADMIN_WRITE, post(admin::change_key)),
         native(POST, "/v1/admin/keys/{id}/revoke", ADMIN_WRITE, post(admin::revoke_key)),
+        native(POST, "/v1/admin/public/purge", OPERATE, post(public::purge)),
         native(GET, "/v1/admin/audit", ADMIN_READ, get(admin::audit)),
         native(GET, "/v1/admin/endpoints", ADMIN_READ, get(admin::endpoints).layer(Extension(list.clone()))),
     ]

@@ -8,6 +8,7 @@ pub mod error;
 pub mod event;
 pub mod frame;
 pub mod http;
+pub mod public;
 pub mod routes;
 pub mod task;
 pub mod trace;

@@ -65,6 +65,9 @@ pub struct Submission {
     /// What a face keeps of a request that it translated. Never on the wire.
     #[serde(skip)]
     pub face: Option<String>,
+    /// Anybody may read its answer, and any HTTP cache may keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<bool>,
     /// Where in which trace it is asked for: W3C Trace Context, as the header of this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
@@ -120,6 +123,7 @@ pub const FIELDS: &[&str] = &[
     "idempotency_key",
     "metadata",
     "user",
+    "public",
     "traceparent",
     "tracestate",
 ];

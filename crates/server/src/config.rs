@@ -10,6 +10,7 @@ pub(crate) use identity::Oidc as OidcConfig;
 pub(crate) use load::{ConfigError, check, load};
 pub(crate) use reference::reference;
 pub(crate) use routes::{plan, record};
+pub(crate) use values::Public as PublicConfig;
 pub(crate) use values::{BackendKind, Config, DeploymentConfig, Durability, EngineKind, LogFormat};
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! The binary `tidewire`. Reads like a table of contents: what each command does is in `cli`, how a server is
 //! put together in `wiring`, how it listens in `listen`, how it ends in `serve`.
 
+mod caches;
 mod cli;
 mod clock;
 mod config;

@@ -1,5 +1,6 @@
 //! `tidewire serve`: puts the server together, serves, and ends it in order.
 
+use crate::caches::HttpCaches;
 use crate::clock::SystemClock;
 use crate::config::{Config, EngineKind};
 use crate::documents;
@@ -20,7 +21,8 @@ use tidewire_core::port::Clock;
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::tokens::Counter;
 use tidewire_core::{Catalog, WorkerId};
-use tidewire_edge::{Access, Edge, Identity, Limits, Streams, listen};
+use tidewire_edge::public::Caching;
+use tidewire_edge::{Access, Edge, Identity, Limits, Public, Streams, listen};
 use tidewire_worker::{Backoff, Pace, Pool, Worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -51,6 +53,7 @@ pub(crate) async fn serve(
     let traces = wiring::otlp::settings(&config)?;
     #[cfg(not(feature = "otlp"))]
     wiring::otlp::check(&config)?;
+    let caches = HttpCaches::new(&config.public)?;
     let metrics = Arc::new(Metrics::new(config.providers()));
     let engines = Engines::open(&config, clock.clone(), &metrics)?;
     let settings = wiring::identity::settings(&config)?;
@@ -62,8 +65,15 @@ pub(crate) async fn serve(
     let deployments = Arc::new(Deployments::make(&config, &upstreams, &clock)?);
     let catalog = deployments.catalog.clone();
     metrics.bound_routes_by(catalog.clone());
-    let server =
-        Server::start(&config, listener, engines, (deployments, identity), clock, &metrics, (source, log_filter));
+    let server = Server::start(
+        &config,
+        listener,
+        engines,
+        (deployments, identity, caches),
+        clock,
+        &metrics,
+        (source, log_filter),
+    );
     #[cfg(feature = "otlp")]
     if let Some(settings) = traces {
         server.export_traces(settings, &metrics)?;
@@ -97,7 +107,7 @@ impl Server {
         config: &Config,
         listener: TcpListener,
         engines: Engines,
-        (deployments, identity): (Arc<Deployments>, Arc<Identity>),
+        (deployments, identity, caches): (Arc<Deployments>, Arc<Identity>, HttpCaches),
         clock: Arc<dyn Clock>,
         metrics: &Arc<Metrics>,
         (source, log_filter): (Source, LogFilter),
@@ -146,6 +156,7 @@ impl Server {
             catalog,
             streams: Streams::new(&*clock),
             sampling: wiring::otlp::sampling(config),
+            public: public(config, caches),
             limits: limits(config),
             access: Access {
                 allowed_origins: config.access.origins.clone(),
@@ -158,6 +169,7 @@ impl Server {
         });
         tracker.spawn(edge.identity.clone().keep(closing.clone()));
         tracker.spawn(tidewire_edge::sweep_streams(edge.clone()));
+        tracker.spawn(tidewire_edge::sweep_public(edge.clone()));
         let reload = (source, log_filter, pool.sizes());
         let reloader = Arc::new(Reloader::new(reload, config, metrics, deployments.clone(), &edge));
         reloader.check_health();
@@ -228,6 +240,17 @@ fn limits(config: &Config) -> Limits {
         streams: config.limits.streams,
         long_poll: Duration::from_millis(config.limits.long_poll_ms),
     }
+}
+
+fn public(config: &Config, caches: HttpCaches) -> Public {
+    let public = &config.public;
+    let caching = Caching {
+        max_age: Duration::from_secs(public.max_age_s),
+        shared_max_age: Duration::from_secs(public.s_maxage_s),
+        stale_while_revalidate: Duration::from_secs(public.stale_while_revalidate_s),
+        stale_if_error: Duration::from_secs(public.stale_if_error_s),
+    };
+    Public { caching, caches: Arc::new(caches) }
 }
 
 fn files_of(config: &Config, engines: &Engines, clock: &Arc<dyn Clock>) -> Files {

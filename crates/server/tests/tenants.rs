@@ -77,6 +77,8 @@ fn row(method: &str, path: &str) -> Option<Row> {
         ("GET", "/v1/tasks/{id}" | "/v1/tasks/{id}/events" | "/v1/tasks/{id}/text" | "/v1/tasks/{id}/trace") => {
             Unknown(nothing)
         }
+        ("GET", "/v1/public/{id}") => Public,
+        ("POST", "/v1/tasks/{id}/publish" | "/v1/tasks/{id}/unpublish") => Unknown(nothing),
         ("POST", "/v1/tasks/{id}/stop" | "/v1/tasks/{id}/retry") => Unknown(nothing),
         ("GET", "/v1/tasks/batch/{id}" | "/v1/tasks/batch/{id}/events") => Unknown(nothing),
         ("POST", "/v1/tasks/batch/{id}/stop" | "/v1/tasks/batch/{id}/retry") => Unknown(nothing),

@@ -201,6 +201,7 @@ pub(crate) async fn server(world: Arc<World>) -> turmoil::Result {
         catalog: parts.catalog.clone(),
         streams: Streams::new(&*parts.clock),
         sampling: tidewire_core::trace::Sampling::OFF,
+        public: tidewire_edge::Public::default(),
         limits: Limits::default(),
         access: Access { allowed_hosts: vec![SERVER.to_owned()], ..Access::default() },
         identity: Arc::new(Identity::development()),

@@ -64,6 +64,8 @@ pub enum Shelf {
     Keys = 6,
     /// What the server keeps of identity beside: when it changed, where the audit log is.
     Identity = 7,
+    /// Results that anybody may read, by their tasks' ids. They too belong to [`TenantId::SYSTEM`].
+    Public = 8,
 }
 
 /// A record's name.

@@ -12,6 +12,9 @@ use std::sync::Arc;
 use tidewire_proto::Code;
 use tracing::Instrument;
 
+/// Below this there are results for everybody.
+const PUBLIC: &str = "/v1/public/";
+
 /// What a page of another origin may read of an answer's headers.
 const EXPOSED: &str = "traceresponse, x-request-id, tidewire-task, tidewire-epoch, tidewire-state, tidewire-sha256, retry-after, x-should-retry, \
     x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
@@ -35,11 +38,32 @@ pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next:
     };
     let mut response = answering.instrument(id.span()).await;
     response.headers_mut().insert(request_id::HEADER, id.header());
+    keep_private(response.headers_mut());
     response
+}
+
+/// No cache that many share may keep what is not public, whatever an endpoint says or forgets to say.
+fn keep_private(headers: &mut HeaderMap) {
+    let said = headers.get(header::CACHE_CONTROL).and_then(|said| said.to_str().ok()).unwrap_or_default();
+    let is = |word: &str| said.split(',').any(|part| part.trim() == word);
+    if is("public") || is("private") {
+        return;
+    }
+    // Of other words only that of a stream's events has more to say.
+    let value = if is("no-cache") { "private, no-cache, no-store" } else { "private, no-store" };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(value));
 }
 
 /// Lets a request through, or refuses it; answers preflights.
 async fn answer(edge: &Edge, request: Request, next: Next) -> Response {
+    // What anybody may read, any page may, under whatever name a cache in front has. One answer for all, so that a cache
+    // need not keep one for each.
+    if request.uri().path().starts_with(PUBLIC) && matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = next.run(request).await;
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        return response;
+    }
     let any_host = || edge.identity.needs_key();
     let origin = match admitted(&edge.access, request.headers(), request.uri().host(), any_host) {
         Ok(origin) => origin,
@@ -55,7 +79,7 @@ async fn answer(edge: &Edge, request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     }
     response

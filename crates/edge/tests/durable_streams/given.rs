@@ -91,6 +91,7 @@ impl World {
             catalog: Arc::new(Catalog::default()),
             streams: Streams::new(&*clock),
             sampling: tidewire_core::trace::Sampling::OFF,
+            public: tidewire_edge::Public::default(),
             limits,
             access: Access::default(),
             identity: Arc::new(Identity::development()),

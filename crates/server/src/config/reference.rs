@@ -158,6 +158,24 @@ pub(super) const SETTINGS: &[Setting] = &[
         "which group has which role, such as { \"tidewire-admins\" = \"admin\", \"on-call\" = \"operator\" }; of several the \
          highest counts, and whoever has none is refused",
     ),
+    setting(
+        "public.max_age_s",
+        "0",
+        "how long a browser keeps a public result, in seconds; nobody can tell it to forget one",
+    ),
+    setting("public.s_maxage_s", "60", "how long a shared cache keeps one, in seconds"),
+    setting(
+        "public.stale_while_revalidate_s",
+        "30",
+        "how long after that it may serve the old one while it asks for it anew, in seconds",
+    ),
+    setting(
+        "public.stale_if_error_s",
+        "86400",
+        "how long after that it may serve the old one where the server does not answer, in seconds",
+    ),
+    setting("public.purge_urls", "[]", "caches in front that are told when a result is no longer public, at most 16"),
+    setting("public.purge_method", "\"PURGE\"", "the HTTP method that tells them: `PURGE`, `BAN` or what they know"),
     setting("log.format", "\"text\"", "`text` or `json`, on stderr"),
     setting("log.filter", "\"info\"", "what is logged: a level, or directives such as \"info,tidewire_worker=debug\""),
     setting(

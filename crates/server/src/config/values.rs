@@ -24,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) identity: Identity,
     pub(crate) jwt: Jwt,
     pub(crate) oidc: Oidc,
+    pub(crate) public: Public,
     pub(crate) log: Log,
     pub(crate) otlp: Otlp,
     pub(crate) built_in: BuiltIn,
@@ -137,6 +138,18 @@ pub(crate) struct Log {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+/// Results that anybody may read, and caches in front of the server.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Public {
+    pub(crate) max_age_s: u64,
+    pub(crate) s_maxage_s: u64,
+    pub(crate) stale_while_revalidate_s: u64,
+    pub(crate) stale_if_error_s: u64,
+    pub(crate) purge_urls: Vec<String>,
+    pub(crate) purge_method: String,
 }
 
 /// Where traces go. Nowhere while `endpoint` is empty.
@@ -316,6 +329,7 @@ impl Default for Config {
             identity: Identity::default(),
             jwt: Jwt::default(),
             oidc: Oidc::default(),
+            public: Public::default(),
             log: Log::default(),
             otlp: Otlp::default(),
             built_in: BuiltIn::default(),
@@ -389,6 +403,19 @@ impl Default for Retention {
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+impl Default for Public {
+    fn default() -> Self {
+        Self {
+            max_age_s: 0,
+            s_maxage_s: 60,
+            stale_while_revalidate_s: 30,
+            stale_if_error_s: 86_400,
+            purge_urls: Vec::new(),
+            purge_method: "PURGE".to_owned(),
+        }
     }
 }
 

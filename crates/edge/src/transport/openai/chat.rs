@@ -27,6 +27,9 @@ const MAX_CHOICES: u32 = 16;
 /// A longer request takes most of the buffer that it lies in anyway.
 const COPIED_BYTES: usize = 64 * 1024;
 
+/// `true` makes the answer public: see `/v1/public/{id}`.
+const PUBLIC: HeaderName = HeaderName::from_static("tidewire-public");
+
 /// `continue` keeps the task running when its caller leaves; it can be followed by its id.
 const ON_DISCONNECT: HeaderName = HeaderName::from_static("tidewire-on-disconnect");
 
@@ -39,7 +42,8 @@ pub(crate) async fn chat(State(edge): State<Arc<Edge>>, caller: Caller, request:
     let asked = chat.choices(MAX_CHOICES)?;
     let stays = goes_on_without_caller(&head.headers)?;
     let input = if asked > 1 { for_one_answer(&bytes)? } else { owned(&bytes) };
-    let accepted = submitted(&edge, &caller, &input, &chat, asked, stays).await?;
+    let terms = Terms { stays, public: is_public(&head.headers)? };
+    let accepted = submitted(&edge, &caller, &input, &chat, asked, terms).await?;
     let to_stop = if stays { Vec::new() } else { accepted.iter().map(Accepted::at).collect() };
     let leave = StopOnLeave::new(edge.clone(), to_stop);
     let mut followers = Vec::with_capacity(accepted.len());
@@ -56,6 +60,15 @@ pub(crate) async fn chat(State(edge): State<Arc<Edge>>, caller: Caller, request:
     }
 }
 
+/// What a caller's headers ask for beside OpenAI's own fields.
+#[derive(Clone, Copy)]
+struct Terms {
+    /// The task goes on when its caller leaves.
+    stays: bool,
+    /// Anybody may read the answer.
+    public: bool,
+}
+
 /// Takes one task for each answer that is wanted. Where one of them is refused, those before it stop.
 async fn submitted(
     edge: &Arc<Edge>,
@@ -63,7 +76,7 @@ async fn submitted(
     input: &Bytes,
     chat: &Chat<'_>,
     asked: u32,
-    stays: bool,
+    Terms { stays, public }: Terms,
 ) -> Result<Vec<Accepted>, Fault> {
     let mut accepted = Vec::with_capacity(asked as usize);
     for _ in 0..asked {
@@ -72,6 +85,7 @@ async fn submitted(
             on_disconnect: Some(if stays { "continue" } else { "stop" }.to_owned()),
             // Its caller waits.
             priority: Some("interactive".to_owned()),
+            public: public.then_some(true),
             ..Submission::default()
         };
         match submit_chat(edge, caller, submission, input.clone(), chat).await {
@@ -97,6 +111,16 @@ fn for_one_answer(bytes: &Bytes) -> Result<Bytes, Refusal> {
     let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).map_err(refused)?;
     fields.remove("n");
     serde_json::to_vec(&fields).map(Bytes::from).map_err(refused)
+}
+
+fn is_public(headers: &HeaderMap) -> Result<bool, Refusal> {
+    match headers.get(PUBLIC).map(http::HeaderValue::as_bytes) {
+        None | Some(b"false") => Ok(false),
+        Some(b"true") => Ok(true),
+        Some(_) => {
+            Err(Refusal::new(Code::InvalidRequest, "the header `tidewire-public` is `true` or `false` (the default)"))
+        }
+    }
 }
 
 fn goes_on_without_caller(headers: &HeaderMap) -> Result<bool, Refusal> {
