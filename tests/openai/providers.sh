@@ -1,5 +1,5 @@
 #!/bin/sh
-# The official OpenAI clients hold one conversation with Anthropic, Gemini, Azure and OpenAI, through a server of their own and
+# The official OpenAI clients, and Anthropic's, speak to Anthropic, Gemini, Azure and OpenAI, through a server of their own and
 # providers that play recorded transcripts. Usage: tests/openai/providers.sh (after tests/openai/run.sh, which installs them)
 set -eu
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -39,5 +39,6 @@ trap 'end_server; end_provider' EXIT
 cp "$here/conversation.mjs" "$work/"
 bad=0
 "$work/venv/bin/python" "$here/conversation.py" "$url" "$at" || bad=1
+"$work/venv/bin/python" "$here/round_trip.py" "$url" "$at" || bad=1
 node "$work/conversation.mjs" "$url" "$at" || bad=1
 exit "$bad"

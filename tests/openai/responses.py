@@ -1,7 +1,8 @@
-"""The official OpenAI client for Python uses Responses and Batches: python responses.py URL (of a server with the model `scripted`)."""
+"""The official OpenAI client for Python uses Responses and batches: python responses.py URL (of a server with the model `scripted`)."""
 
 import json
 import sys
+import time
 import traceback
 
 import openai
@@ -185,6 +186,98 @@ def what_can_not_be_done_is_refused():
         assert error.code == "invalid_request", fields
     raises(openai.NotFoundError, lambda: client.responses.create(model="no-such-model", input="go"))
     raises(openai.NotFoundError, lambda: client.responses.retrieve("resp_00000000000000000000000000"))
+
+
+def lines(*bodies, url="/v1/chat/completions"):
+    """A batch's file."""
+    rows = [{"custom_id": f"line-{n}", "method": "POST", "url": url, "body": body} for n, body in enumerate(bodies)]
+    content = "\n".join(json.dumps(row) for row in rows).encode()
+    return client.files.create(file=("batch.jsonl", content), purpose="batch").id
+
+
+def batched(file, endpoint="/v1/chat/completions"):
+    """A batch of a file."""
+    return client.batches.create(input_file_id=file, endpoint=endpoint, completion_window="24h", metadata={"by": "mo"})
+
+
+def over(batch):
+    """The batch once it is over."""
+    until = time.monotonic() + PATIENCE_S
+    while batch.status in ("validating", "in_progress", "finalizing", "cancelling"):
+        assert time.monotonic() < until, batch
+        time.sleep(0.05)
+        batch = client.batches.retrieve(batch.id)
+    return batch
+
+
+def read(file):
+    """The lines of a file by their names."""
+    rows = [json.loads(line) for line in client.files.content(file).text.splitlines()]
+    return {row["custom_id"]: row for row in rows}
+
+
+def chat(**script):
+    return {"model": MODEL, "messages": [{"role": "user", "content": "go"}], "script": {"delay_ms": 0, **script}}
+
+
+@test
+def a_batch_answers_each_line_of_a_file():
+    batch = batched(lines(chat(tokens=2), chat(fail_at=0, fault="invalid"), chat(text="three")))
+    assert (batch.object, batch.endpoint, batch.metadata) == ("batch", "/v1/chat/completions", {"by": "mo"})
+    batch = over(batch)
+    counts = batch.request_counts
+    assert (batch.status, counts.total, counts.completed, counts.failed) == ("completed", 3, 2, 1), batch
+    answers = read(batch.output_file_id)
+    assert answers["line-0"]["response"]["status_code"] == 200 and answers["line-0"]["error"] is None
+    texts = {name: row["response"]["body"]["choices"][0]["message"]["content"] for name, row in answers.items()}
+    assert texts == {"line-0": "w0 w1 ", "line-2": "three"}, texts
+    (wrong,) = read(batch.error_file_id).values()
+    assert (wrong["custom_id"], wrong["response"]["status_code"]) == ("line-1", 400), wrong
+    assert wrong["error"]["code"] == "invalid_input"
+    assert client.batches.list(limit=1).data[0].id == batch.id, "the newest comes first"
+    raised = raises(openai.BadRequestError, lambda: client.batches.cancel(batch.id))
+    assert raised.code == "invalid_request"
+
+
+@test
+def batches_of_responses_and_of_embeddings():
+    request = {"model": MODEL, "input": "go", "script": {"tokens": 2, "delay_ms": 0}}
+    batch = over(batched(lines(request, url="/v1/responses"), "/v1/responses"))
+    body = read(batch.output_file_id)["line-0"]["response"]["body"]
+    assert body["output"][0]["content"][0]["text"] == "w0 w1 "
+    assert client.responses.retrieve(body["id"]).output_text == "w0 w1 "
+    batch = over(batched(lines({"model": MODEL, "input": "tide"}, url="/v1/embeddings"), "/v1/embeddings"))
+    vector = read(batch.output_file_id)["line-0"]["response"]["body"]["data"][0]["embedding"]
+    assert vector == client.embeddings.create(model=MODEL, input="tide", encoding_format="float").data[0].embedding
+
+
+@test
+def wrong_lines_are_told_by_their_numbers():
+    batch = batched(lines(chat(tokens=1), {"model": "no-such-model", "messages": [{"role": "user", "content": "a"}]},
+                          {**chat(), "stream": True}, {"model": MODEL, "messages": []}))
+    assert batch.status == "failed" and batch.failed_at, batch
+    told = [(error.line, error.code) for error in batch.errors.data]
+    assert told == [(2, "unknown_model"), (3, "invalid_request"), (4, "invalid_request")], told
+    assert client.batches.retrieve(batch.id).errors.data[0].line == 2
+    broken = client.files.create(file=("batch.jsonl", b"{\n{}"), purpose="batch")
+    assert [error.line for error in batched(broken.id).errors.data] == [1, 2]
+    other = client.files.create(file=("a.txt", b"a"), purpose="user_data")
+    raises(openai.BadRequestError, lambda: batched(other.id))
+    raises(openai.NotFoundError, lambda: batched("file-x"))
+    raises(openai.NotFoundError, lambda: client.batches.retrieve("batch_x"))
+
+
+@test
+def a_batch_is_cancelled():
+    batch = batched(lines(chat(tokens=1), chat(tokens=5000, delay_ms=20)))
+    while client.batches.retrieve(batch.id).request_counts.completed < 1:
+        time.sleep(0.05)
+    batch = client.batches.cancel(batch.id)
+    assert batch.status in ("cancelling", "finalizing") and batch.cancelling_at, batch
+    batch = over(batch)
+    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("cancelled", 1, 1), batch
+    assert list(read(batch.output_file_id)) == ["line-0"]
+    assert read(batch.error_file_id)["line-1"]["error"]["code"] == "stopped"
 
 
 print(f"python (openai {openai.__version__}, responses): {passed} passed, {failed} failed")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The official OpenAI clients for Python and JavaScript chat with a running server.
+# The official OpenAI clients for Python and JavaScript, and Anthropic's for Python, chat with a running server.
 # Usage: tests/openai/run.sh URL [MODEL]; without MODEL: the first one that the server lists.
 set -eu
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -28,21 +28,26 @@ cp "$here/chat.mjs" "$work/"
 # Both run, also where the first one fails: the last line counts them all.
 count() { # count passed|failed FILE...: the sum over the clients' closing lines
   word="$1"; shift
-  sed -n "s/^[a-z]* (openai .*[ :]\([0-9][0-9]*\) $word.*/\1/p" "$@" | awk '{ sum += $1 } END { print sum + 0 }'
+  sed -n "s/^[a-z]* ([a-z]* [0-9].*[ :]\([0-9][0-9]*\) $word.*/\1/p" "$@" | awk '{ sum += $1 } END { print sum + 0 }'
 }
 bad=0
 "$work/venv/bin/python" "$here/chat.py" "$url" ${model+"$model"} >"$work/python.log" 2>&1 || bad=1
 cat "$work/python.log"
 # Responses and batches are played by the scripted backend alone: they are about the face, not about the model.
-: >"$work/responses.log"
+: >"$work/responses.log"; : >"$work/messages.log"
 if [ "${model-}" = scripted ]; then
   "$work/venv/bin/python" "$here/responses.py" "$url" >"$work/responses.log" 2>&1 || bad=1
   cat "$work/responses.log"
+  "$work/venv/bin/python" "$here/messages.py" "$url" >"$work/messages.log" 2>&1 || bad=1
+  cat "$work/messages.log"
 fi
 node "$work/chat.mjs" "$url" ${model+"$model"} >"$work/javascript.log" 2>&1 || bad=1
 cat "$work/javascript.log"
-failed="$(count failed "$work/python.log" "$work/responses.log" "$work/javascript.log")"
+logs="$work/python.log $work/responses.log $work/messages.log $work/javascript.log"
+# shellcheck disable=SC2086  # Several files.
+failed="$(count failed $logs)"
 # A client that broke off before its closing line counts as one failure.
 [ "$bad" = 0 ] || [ "$failed" != 0 ] || failed=1
-echo "$(count passed "$work/python.log" "$work/responses.log" "$work/javascript.log") passed, $failed failed"
+# shellcheck disable=SC2086
+echo "$(count passed $logs) passed, $failed failed"
 exit "$bad"

@@ -42,13 +42,19 @@ pub(crate) struct Asked<'a> {
     pub(crate) format: Format<'a>,
     /// A string, as JSON.
     pub(crate) user: Option<&'a str>,
+    /// What a request over the face of Anthropic's API says in that one's own words, beside a chat's.
+    pub(crate) messages_api: Option<Fields<'a>>,
     /// What this does not know: fields of the upstream's own, which pass as they are.
     pub(crate) rest: Vec<(Cow<'a, str>, &'a str)>,
 }
 
+/// Where the face of Anthropic's API keeps what a chat has other words for.
+pub(crate) const MESSAGES_API: &str = "messages_api";
+
 /// Fields that ask for nothing that another API has: ours, hints for OpenAI's cache and accounts, and biases by
 /// tokens that mean others there.
-const LEFT_OUT: [&str; 12] = [
+const LEFT_OUT: [&str; 13] = [
+    MESSAGES_API,
     "model",
     "stream",
     "stream_options",
@@ -87,6 +93,7 @@ impl<'a> Asked<'a> {
             effort: fields.text("reasoning_effort"),
             format: format(fields)?,
             user: fields.get("user"),
+            messages_api: fields.object(MESSAGES_API),
             rest: Vec::new(),
         };
         asked.rest = fields.each().filter(|(name, _)| !is_known(name)).collect();
@@ -95,7 +102,9 @@ impl<'a> Asked<'a> {
 
     /// A field of the upstream's own, by either of its names.
     pub(crate) fn own(&self, names: &[&str]) -> Option<&'a str> {
-        self.rest.iter().rev().find(|(name, _)| names.contains(&&**name)).map(|(_, value)| *value)
+        let kept = || self.messages_api.as_ref().and_then(|kept| names.iter().find_map(|name| kept.get(name)));
+        let found = self.rest.iter().rev().find(|(name, _)| names.contains(&&**name)).map(|(_, value)| *value);
+        found.or_else(kept)
     }
 }
 

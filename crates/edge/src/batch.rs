@@ -12,7 +12,7 @@ mod record;
 mod report;
 mod resume;
 
-pub(crate) use record::{Record, find, list, read_progress};
+pub(crate) use record::{Record, committed, find, list, read_progress};
 pub use resume::keep;
 
 use crate::Edge;
@@ -70,7 +70,7 @@ pub(crate) async fn submit(
     }
     let tenant = caller.tenant;
     let hash = hash(&submission);
-    let fresh = LogId::shared(edge.clock.now(), random(edge), Durability::Durable);
+    let fresh = fresh(edge);
     let (id, known) = match &submission.idempotency_key {
         Some(key) => record::claim(edge, tenant, key, fresh, hash).await?,
         None => (fresh, false),
@@ -100,6 +100,24 @@ pub(crate) async fn submit(
     commit(edge, log, record, tasks).await
 }
 
+/// A name for a batch.
+pub(crate) fn fresh(edge: &Edge) -> LogId {
+    LogId::shared(edge.clock.now(), random(edge), Durability::Durable)
+}
+
+/// Takes tasks that were admitted already, as a batch of this name.
+pub(crate) async fn take(edge: &Arc<Edge>, log: LogRef, mut tasks: Vec<Admitted>) -> Result<Accepted, Refusal> {
+    if edge.draining.is_cancelled() {
+        return Err(Refusal::shutting_down());
+    }
+    for admitted in &mut tasks {
+        admitted.task.spec.origin.batch = Some(log.log);
+    }
+    let (created_at, total) = (edge.clock.now(), tasks.len() as u64);
+    let record = Record { created_at, total, open: true, key: None, retry_of: None, metadata: None };
+    commit(edge, log, record, tasks).await
+}
+
 /// Tries a batch's failed tasks again, or those of them that are named: as a batch of its own.
 pub(crate) async fn retry(edge: &Arc<Edge>, caller: &Caller, of: LogRef, dead: Vec<Task>) -> Result<Accepted, Refusal> {
     if edge.draining.is_cancelled() {
@@ -109,7 +127,7 @@ pub(crate) async fn retry(edge: &Arc<Edge>, caller: &Caller, of: LogRef, dead: V
         return Err(Refusal::new(Code::NotDeadLetter, "none of the batch's tasks has failed and was not tried again"));
     }
     let first = find(edge, of).await?;
-    let id = LogId::shared(edge.clock.now(), random(edge), Durability::Durable);
+    let id = fresh(edge);
     let log = LogRef { tenant: of.tenant, log: id };
     let again = |dead| crate::retry::again(edge, caller, dead, Some(id));
     let tasks: Vec<Admitted> = dead.iter().map(again).collect::<Result<_, _>>()?;

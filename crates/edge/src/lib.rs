@@ -22,7 +22,7 @@ pub use batch::keep as keep_batches;
 pub use identity::{Identity, keep_audit};
 pub use listen::{Listener, listen};
 pub use public::{Public, sweep as sweep_public};
-pub use transport::{Endpoint, Needs, Streams, router, sweep_streams};
+pub use transport::{Endpoint, Needs, Streams, keep_openai_batches, router, sweep_streams};
 
 use std::sync::Arc;
 use std::time::Duration;

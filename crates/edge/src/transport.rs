@@ -2,6 +2,7 @@
 
 mod admin;
 mod answer;
+mod anthropic;
 mod batches;
 mod body;
 mod dead_letters;
@@ -31,10 +32,17 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 use http::Method;
-use openai::responses;
+use openai::{batches as openai_batches, responses};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tidewire_proto::Code;
 use tidewire_proto::admin::EndpointList;
+
+/// Takes up OpenAI's batches of an earlier run of the server, and from then on forgets those that ended longer ago than
+/// `age`, until the server ends.
+pub async fn keep_openai_batches(edge: Arc<Edge>, age: Duration) {
+    openai_batches::keep(edge, age).await;
+}
 
 /// All faces as one router, with `operations` behind the same guards.
 pub fn router(edge: Arc<Edge>, operations: Vec<Endpoint>) -> Router {
@@ -70,6 +78,9 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
     };
     let openai = |method, path, needs, handler: MethodRouter<Arc<Edge>>| {
         Endpoint::openai(method, path, needs, handler.with_state(edge.clone()))
+    };
+    let anthropic = |path, handler: MethodRouter<Arc<Edge>>| {
+        Endpoint::anthropic(POST, path, WRITE, handler.with_state(edge.clone()))
     };
     let page = |path, handler| native(GET, path, Needs::Nothing, handler);
     let stream = |method: Method| {
@@ -116,6 +127,12 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         openai(DELETE, "/v1/responses/{id}", WRITE, delete(responses::remove)),
         openai(POST, "/v1/responses/{id}/cancel", STOP, post(responses::cancel)),
         openai(GET, "/v1/responses/{id}/input_items", READ, get(responses::input_items)),
+        openai(POST, "/v1/batches", WRITE, post(openai_batches::create)),
+        openai(GET, "/v1/batches", READ, get(openai_batches::list)),
+        openai(GET, "/v1/batches/{id}", READ, get(openai_batches::get)),
+        openai(POST, "/v1/batches/{id}/cancel", STOP, post(openai_batches::cancel)),
+        anthropic("/v1/messages", post(anthropic::messages)),
+        anthropic("/v1/messages/count_tokens", post(anthropic::count_tokens)),
         openai(GET, "/v1/models", Needs::Caller, get(openai::models)),
         openai(GET, "/v1/models/{*name}", Needs::Caller, get(openai::model)),
         openai(POST, "/v1/files", FILES, post(files::upload)),

@@ -176,6 +176,7 @@ impl Server {
         let operations = Operations::new(&engines, metrics, reloader.clone(), pool.running(), &edge);
         let kept = Duration::from_hours(config.retention.age_hours);
         tracker.spawn(tidewire_edge::keep_batches(edge.clone(), kept));
+        tracker.spawn(tidewire_edge::keep_openai_batches(edge.clone(), kept));
         let audited = Duration::from_hours(24).saturating_mul(config.retention.audit_days);
         tracker.spawn(tidewire_edge::keep_audit(edge.clone(), audited));
         let router = tidewire_edge::router(edge.clone(), operations::endpoints(&Arc::new(operations)));

@@ -1,4 +1,5 @@
-//! Responses, as the official clients can't see them: the numbers of their events, over repeated reads, rewinds and a crash.
+//! Responses and OpenAI's batches, as the official clients can't see them: the numbers of events over repeated reads, rewinds
+//! and a crash, and a batch over a crash.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
 #![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
 
@@ -175,6 +176,52 @@ async fn text_that_was_taken_back_is_told_as_an_error_to_whoever_has_it_and_to_n
         let expected: Vec<Value> = clean.iter().filter(|event| number(event) > has).cloned().collect();
         assert_eq!(after(&server, &id, Some(has)).await, expected, "after {has}");
     }
+}
+
+#[tokio::test]
+async fn a_batch_of_a_file_is_answered_over_kill_9() {
+    let mut server = Server::start(&scripted(2));
+    let line = |n: usize| {
+        let body = json!({ "model": "scripted", "messages": [{ "role": "user", "content": "go" }],
+            "script": { "tokens": 20, "delay_ms": 10, "seed": format!("s{n}-") } });
+        json!({ "custom_id": format!("line-{n}"), "method": "POST", "url": "/v1/chat/completions", "body": body })
+            .to_string()
+    };
+    let lines: Vec<String> = (0..6).map(line).collect();
+    let form = format!(
+        "--x\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--x\r\ncontent-disposition: \
+         form-data; name=\"file\"; filename=\"a.jsonl\"\r\n\r\n{}\r\n--x--\r\n",
+        lines.join("\n")
+    );
+    let (_, _, file) =
+        ask(&server, "POST", "/v1/files", "content-type: multipart/form-data; boundary=x\r\n", &form).await;
+    let file: Value = serde_json::from_str(&file).unwrap();
+    let asked = json!({ "input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h" });
+    let (status, batch) = post(&server, "/v1/batches", &asked).await;
+    assert_eq!((status, &batch["status"]), (200, &json!("in_progress")), "{batch}");
+    server.kill();
+    server.restart();
+    let path = format!("/v1/batches/{}", batch["id"].as_str().unwrap());
+    let over = async {
+        loop {
+            let (_, batch) = get(&server, &path).await;
+            if batch["status"] == "completed" {
+                return batch;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let batch = tokio::time::timeout(PATIENCE, over).await.expect("the batch ends");
+    assert_eq!(batch["request_counts"], json!({ "total": 6, "completed": 6, "failed": 0 }), "{batch}");
+    let content = format!("/v1/files/{}/content", batch["output_file_id"].as_str().unwrap());
+    let (_, _, output) = ask(&server, "GET", &content, "", "").await;
+    let answers: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (n, answer) in answers.iter().enumerate() {
+        assert_eq!(answer["custom_id"], format!("line-{n}"), "in the order of the lines");
+        let text = &answer["response"]["body"]["choices"][0]["message"]["content"];
+        assert_eq!(text, &json!(support::script_text(&format!("s{n}-"), 20)));
+    }
+    assert_eq!((answers.len(), &batch["error_file_id"]), (6, &Value::Null));
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ struct World {
     batch: String,
     file: String,
     response: String,
+    openai_batch: String,
 }
 
 /// What a stranger gets.
@@ -60,6 +61,13 @@ fn row(method: &str, path: &str) -> Option<Row> {
         ("POST", "/v1/responses") => Own(200, json!({ "model": "scripted", "input": "go", "script": { "tokens": 1 } })),
         ("GET", "/v1/responses/{id}" | "/v1/responses/{id}/input_items") => Unknown(nothing),
         ("DELETE", "/v1/responses/{id}") | ("POST", "/v1/responses/{id}/cancel") => Unknown(nothing),
+        // A file of the owner's is a case of its own below.
+        ("POST", "/v1/batches" | "/v1/messages") => Elsewhere,
+        ("POST", "/v1/messages/count_tokens") => {
+            Own(200, json!({ "model": "scripted", "messages": [{ "role": "user", "content": "go" }] }))
+        }
+        ("GET", "/v1/batches") => Empty("/data"),
+        ("GET", "/v1/batches/{id}") | ("POST", "/v1/batches/{id}/cancel") => Unknown(nothing),
         // Nothing is kept of it, and nothing named in it.
         ("POST", "/v1/embeddings") => Public,
         ("GET", "/v1/usage") => MaybeEmpty("/rows"),
@@ -99,6 +107,7 @@ fn named(world: &World, method: &str, path: &str) -> String {
         path if path.starts_with("/v1/tasks/batch/") => &world.batch,
         path if path.starts_with("/v1/files/") => &world.file,
         path if path.starts_with("/v1/responses/") => &world.response,
+        path if path.starts_with("/v1/batches/") => &world.openai_batch,
         _ if method == "POST" && path.ends_with("/retry") => &world.failed,
         path if path.ends_with("/stop") => &world.running,
         _ => &world.done,
@@ -107,10 +116,16 @@ fn named(world: &World, method: &str, path: &str) -> String {
 }
 
 async fn upload(server: &Server, key: &str) -> (u16, Value) {
-    let form = "--x\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nuser_data\r\n--x\r\ncontent-disposition: \
-                form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\nhello\r\n--x--\r\n";
+    upload_for(server, key, "user_data", "hello").await
+}
+
+async fn upload_for(server: &Server, key: &str, purpose: &str, content: &str) -> (u16, Value) {
+    let form = format!(
+        "--x\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n--x\r\ncontent-disposition: \
+         form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\n{content}\r\n--x--\r\n"
+    );
     let headers = format!("authorization: Bearer {key}\r\ncontent-type: multipart/form-data; boundary=x\r\n");
-    let (status, _, body) = ask(server, "POST", "/v1/files", &headers, form).await;
+    let (status, _, body) = ask(server, "POST", "/v1/files", &headers, &form).await;
     (status, serde_json::from_str(&body).unwrap_or_default())
 }
 
@@ -147,7 +162,22 @@ async fn world() -> (World, tempfile::TempDir) {
     let (status, response) = with_key(&server, &owner, "POST", "/v1/responses", &body).await;
     assert_eq!(status, 200, "{response}");
     let response = response["id"].as_str().unwrap().to_owned();
-    (World { server, owner, stranger, running, done, failed, batch, file, response }, secrets)
+    let (_, lines) = upload_for(&server, &owner, "batch", &batch_line()).await;
+    let (status, made) = with_key(&server, &owner, "POST", "/v1/batches", &openai_batch(&lines["id"])).await;
+    assert_eq!(status, 200, "{made}");
+    let openai_batch = made["id"].as_str().unwrap().to_owned();
+    (World { server, owner, stranger, running, done, failed, batch, file, response, openai_batch }, secrets)
+}
+
+/// A line of a batch that runs until it is stopped.
+fn batch_line() -> String {
+    let body = json!({ "model": "scripted", "messages": [{ "role": "user", "content": "go" }],
+        "script": { "tokens": 100_000, "delay_ms": 20 } });
+    json!({ "custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body }).to_string()
+}
+
+fn openai_batch(file: &Value) -> Value {
+    json!({ "input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h" })
 }
 
 /// Everything of the owner's is as it was.
@@ -164,6 +194,8 @@ async fn after(world: &World) {
     assert_eq!(look("/v1/stream/room?offset=-1".to_owned()).await, json!("the owner's"));
     look(format!("/v1/files/{}", world.file)).await;
     assert_eq!(look(format!("/v1/responses/{}", world.response)).await["status"], "completed");
+    let batch = look(format!("/v1/batches/{}", world.openai_batch)).await;
+    assert_eq!((&batch["status"], &batch["cancelling_at"]), (&json!("in_progress"), &Value::Null), "{batch}");
 }
 
 #[tokio::test]
@@ -235,6 +267,15 @@ async fn another_tenants_ids_in_bodies_headers_and_queries_are_unknown() {
     let chat = json!({ "model": "scripted", "messages": messages });
     let (status, answer) = with_key(server, stranger, "POST", "/v1/chat/completions", &chat).await;
     assert_eq!((status, &answer["error"]["code"]), (404, &json!("unknown_file")), "{answer}");
+    let (status, answer) = with_key(server, stranger, "POST", "/v1/batches", &openai_batch(&json!(world.file))).await;
+    assert_eq!((status, &answer["error"]["code"]), (404, &json!("unknown_file")), "{answer}");
+    let mut message = json!({ "model": "scripted", "max_tokens": 9, "messages": messages });
+    message["messages"][0]["content"] =
+        json!([{ "type": "document", "source": { "type": "file", "file_id": world.file } }]);
+    for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+        let (status, answer) = with_key(server, stranger, "POST", path, &message).await;
+        assert_eq!((status, &answer["error"]["code"]), (404, &json!("unknown_file")), "{path}: {answer}");
+    }
     let next = json!({ "input": "go on", "previous_response_id": world.response });
     let (status, answer) = with_key(server, stranger, "POST", "/v1/responses", &next).await;
     assert_eq!((status, &answer["error"]["code"]), (404, &json!("unknown_response")), "{answer}");

@@ -86,7 +86,9 @@ fn thinking<'a>(asked: &'a Asked<'_>, generation: Generation, max_tokens: u32, t
     if let Some(own) = asked.own(&["thinking"]) {
         return Thinking::Own(own);
     }
-    let Some(effort) = asked.effort.as_deref() else { return Thinking::Unsaid };
+    // What came in the API's own words has said all there is to say; the effort beside it is for others.
+    let effort = asked.effort.as_deref().filter(|_| asked.messages_api.is_none());
+    let Some(effort) = effort else { return Thinking::Unsaid };
     if effort == "none" {
         return if generation.thinks_by_effort() { Thinking::Off } else { Thinking::Unsaid };
     }

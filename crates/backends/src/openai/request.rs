@@ -1,7 +1,8 @@
 //! The request's body for the upstream: the caller's JSON, with our model and with streaming turned on. Every
 //! other field keeps its bytes, so that no number is rounded and no field is lost.
 
-use crate::json::{Fields, Object, plain};
+use crate::chat::MESSAGES_API;
+use crate::json::{self, Array, Fields, Object, plain};
 use crate::upstream::invalid;
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -16,9 +17,12 @@ pub(super) fn body(model: &str, input: &[u8]) -> Result<Bytes, BackendError> {
     let mut object = Object::with_capacity(input.len() + model.len() + OURS_BYTES);
     object.text("model", model);
     let mut options = None;
+    // What came over the face of Anthropic's API has marks that this one refuses.
+    let marked = fields.get(MESSAGES_API).is_some();
     for (name, value) in &fields.0 {
         match &*plain(name)? {
-            "model" | "stream" => {}
+            "model" | "stream" | MESSAGES_API => {}
+            "messages" | "tools" if marked => object.field(name, &unmarked(value.get())?),
             "stream_options" => options = Some(*value),
             "n" if !matches!(value.get(), "1" | "null") => {
                 return Err(invalid("n must be 1: an answer is one log, so ask once for each choice"));
@@ -29,6 +33,28 @@ pub(super) fn body(model: &str, input: &[u8]) -> Result<Bytes, BackendError> {
     object.named("stream", "true");
     object.named("stream_options", &stream_options(options)?);
     Ok(object.end().into())
+}
+
+/// A list of messages or tools without the marks of Anthropic's API: hints for its cache, and thoughts that only it can read.
+fn unmarked(list: &str) -> Result<String, BackendError> {
+    const MARKS: [&str; 3] = ["cache_control", "thinking_blocks", "is_error"];
+    let mut clean = Array::default();
+    for element in json::array(list).unwrap_or_default() {
+        let Some(fields) = Fields::of(element) else {
+            clean.push(element);
+            continue;
+        };
+        let mut object = Object::with_capacity(element.len());
+        for (name, value) in &fields.0 {
+            match &*plain(name)? {
+                mark if MARKS.contains(&mark) => {}
+                "content" if value.get().starts_with('[') => object.field(name, &unmarked(value.get())?),
+                _ => object.field(name, value.get()),
+            }
+        }
+        clean.push(&object.end());
+    }
+    Ok(clean.end())
 }
 
 /// The caller's stream options, with usage turned on. What is no object asks for nothing.
@@ -75,6 +101,20 @@ mod tests {
     fn a_field_with_an_escaped_name_is_seen_through() {
         let sent = sent(r#"{"mod\u0065l":"theirs","str\u0065am":false,"\u0061":1}"#);
         assert_eq!(sent, r#"{"model":"m","\u0061":1,"stream":true,"stream_options":{"include_usage":true}}"#);
+    }
+
+    #[test]
+    fn marks_of_anthropics_api_stay_behind_where_they_came_from_its_face() {
+        let part = r#"{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}"#;
+        let marked = format!(
+            r#"{{"messages":[{{"role":"user","content":[{part}]}},{{"role":"tool","content":"1.00","is_error":true}}],
+                "tools":[{{"type":"function","cache_control":{{}}}}],"messages_api":{{"thinking":{{}}}}}}"#
+        );
+        let clean = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"}]},"#.to_owned()
+            + r#"{"role":"tool","content":"1.00"}],"tools":[{"type":"function"}],"stream":true"#;
+        assert!(sent(&marked).starts_with(&clean), "{}", sent(&marked));
+        let own = format!(r#"{{"messages":[{{"role":"user","content":[{part}]}}]}}"#);
+        assert!(sent(&own).contains("cache_control"), "a chat's own fields pass as they are");
     }
 
     #[test]

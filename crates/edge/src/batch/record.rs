@@ -141,7 +141,7 @@ pub(crate) async fn list(
 }
 
 /// The tasks of a batch, once they are all committed.
-pub(super) async fn committed(edge: &Edge, log: LogRef) -> Result<Option<(Epoch, Vec<String>)>, Refusal> {
+pub(crate) async fn committed(edge: &Edge, log: LogRef) -> Result<Option<(Epoch, Vec<String>)>, Refusal> {
     let state = match edge.log.state(log).await {
         Ok(state) => state,
         Err(ReadError::Unknown) => return Ok(None),

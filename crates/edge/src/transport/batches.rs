@@ -137,18 +137,24 @@ pub(super) async fn stop(
     let log = parse(&caller, &id)?;
     let part = part(&edge, &caller, request).await?;
     let record = batch::find(&edge, log).await?;
+    stop_all(&edge, log, &part).await?;
+    view(&edge, log, record).await.map(Json)
+}
+
+/// Asks a batch's tasks to stop, or those of them that are meant.
+pub(super) async fn stop_all(edge: &Edge, log: LogRef, part: &HashSet<TaskId>) -> Result<(), Refusal> {
     let live = vec![tidewire_core::State::Queued, tidewire_core::State::Running];
-    let tasks = members(&edge, log, Filter { states: live, ..Filter::default() }, &part).await?;
+    let tasks = members(edge, log, Filter { states: live, ..Filter::default() }, part).await?;
     // Made one by one: a closure over references would not be general enough for the router.
     let mut stops = Vec::with_capacity(tasks.len());
     for task in &tasks {
-        stops.push(crate::stop::request_stop(&edge, task.at()));
+        stops.push(crate::stop::request_stop(edge, task.at()));
     }
     let mut stops = stream::iter(stops).buffer_unordered(STOPS_AT_ONCE);
     while let Some(stopped) = stops.next().await {
         stopped?;
     }
-    view(&edge, log, record).await.map(Json)
+    Ok(())
 }
 
 pub(super) async fn retry(

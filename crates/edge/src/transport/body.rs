@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const DRAINED_BYTES: usize = 32 * 1024 * 1024;
 
 /// How many single bodies a batch's may be as large as: 16 MiB by default hold 10,000 prompts of 1.6 KB.
-const BATCH_BODIES: usize = 16;
+pub(super) const BATCH_BODIES: usize = 16;
 
 /// The whole body, where it is within the limit and comes in time.
 pub(super) async fn read(edge: &Edge, body: Body) -> Result<Bytes, Refusal> {

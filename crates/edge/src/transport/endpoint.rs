@@ -1,8 +1,7 @@
 //! A method and a path, what a caller needs for it, and what answers. The one list of them makes the router, so that no
 //! endpoint is without its guard.
 
-use super::openai::Fault;
-use super::trace;
+use super::{anthropic, openai, trace};
 use crate::Edge;
 use crate::identity::{Audit, Caller, Note, Peer, Scope};
 use crate::refusal::Refusal;
@@ -54,6 +53,7 @@ pub struct Endpoint {
 enum Speaks {
     Native,
     OpenAi,
+    Anthropic,
 }
 
 impl Endpoint {
@@ -65,6 +65,11 @@ impl Endpoint {
     /// With OpenAI's errors.
     pub fn openai(method: Method, path: &'static str, needs: Needs, handler: MethodRouter) -> Self {
         Self { speaks: Speaks::OpenAi, ..Self::new(method, path, needs, handler) }
+    }
+
+    /// With Anthropic's errors.
+    pub fn anthropic(method: Method, path: &'static str, needs: Needs, handler: MethodRouter) -> Self {
+        Self { speaks: Speaks::Anthropic, ..Self::new(method, path, needs, handler) }
     }
 
     /// As the list of endpoints shows it.
@@ -102,7 +107,8 @@ async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Re
         Err(refusal) => {
             return match door.speaks {
                 Speaks::Native => refusal.into_response(),
-                Speaks::OpenAi => Fault::from(refusal).into_response(),
+                Speaks::OpenAi => openai::Fault::from(refusal).into_response(),
+                Speaks::Anthropic => anthropic::Fault::from(refusal).into_response(),
             };
         }
     };

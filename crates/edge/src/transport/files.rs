@@ -168,6 +168,25 @@ pub(super) async fn content(
     Ok((headers, Body::from_stream(bytes_of(content, file.id))).into_response())
 }
 
+/// All bytes of a file for batches.
+pub(super) async fn whole(edge: &Edge, caller: &Caller, id: &str, limit: usize) -> Result<Vec<u8>, Refusal> {
+    let file = find(edge, caller, id).await?;
+    if file.purpose != "batch" {
+        let message = format!("the file `{id}` was uploaded for `{}`, not for `batch`", file.purpose);
+        return Err(Refusal::new(Code::InvalidRequest, message));
+    }
+    if file.bytes > limit as u64 {
+        return Err(super::body::too_large(limit));
+    }
+    let mut content = edge.files.content(caller.tenant, &file).await.map_err(|error| gone(error, id))?;
+    let mut whole = Vec::new();
+    let damaged = |error: ContentError| Refusal::new(Code::Damaged, error.to_string());
+    while let Some(bytes) = content.next().await.map_err(damaged)? {
+        whole.extend_from_slice(&bytes);
+    }
+    Ok(whole)
+}
+
 /// The body. Bytes that fail their checksum break it off before its end, so that nobody takes it for whole.
 fn bytes_of(content: Content, id: FileId) -> impl futures_util::Stream<Item = Result<bytes::Bytes, ContentError>> {
     stream::try_unfold((content, None), move |(mut content, held)| async move {

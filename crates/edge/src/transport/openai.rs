@@ -1,13 +1,14 @@
 //! OpenAI's faces, on transient tasks that stop when their caller leaves.
 
+pub(super) mod batches;
 mod chat;
 mod choices;
 mod chunks;
-mod collect;
+pub(super) mod collect;
 mod embeddings;
-mod fault;
-mod head;
-mod leave;
+pub(super) mod fault;
+pub(super) mod head;
+pub(super) mod leave;
 mod models;
 pub(super) mod raw;
 pub(super) mod responses;

@@ -4,14 +4,18 @@ use super::fault::{Fault, not_whole};
 use super::head::Head;
 use super::leave::StopOnLeave;
 use super::usage::OpenAiUsage;
+use crate::Edge;
 use crate::allowance;
-use crate::follow::Follower;
+use crate::follow::{Follower, Resume};
 use crate::refusal::Refusal;
 use crate::submit::Accepted;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
-use tidewire_core::{Ending, Event, Kind, Usage};
+use std::time::Duration;
+use tidewire_core::{Ending, Event, Kind, Task, Usage};
 use tidewire_proto::Code;
 
 /// How much of a log is read at once.
@@ -46,18 +50,29 @@ pub(super) async fn whole(
         choices.push(message.choice(index, &ending));
         heads.push(head);
     }
-    let task = accepted.first().map(|first| &first.task);
-    let completion = json!({
-        "id": task.map(|task| format!("chatcmpl-{}", task.id)),
-        "object": "chat.completion",
-        "created": task.map(|task| task.submitted_at.as_millis() / 1000),
-        "model": task.map(|task| task.spec.model.as_str()),
-        "choices": choices,
-        "usage": OpenAiUsage::from(used),
-    });
+    let completion = completion(accepted.first().map(|first| &first.task), &choices, used);
     // Of several answers the first one's head speaks; what they cost together is in the usage.
     let head = heads.into_iter().next().map(Head::into_headers).unwrap_or_default();
     Ok((head, Json(completion)).into_response())
+}
+
+/// What the task that has ended would have been answered.
+pub(super) async fn ended(edge: &Edge, task: &Task) -> Result<Box<RawValue>, Refusal> {
+    let follower = Follower::open(edge, task.at().log(), Resume::default(), Duration::ZERO).await?;
+    let (message, ending) = read(follower, &mut Head::new(task, HeaderMap::new())).await?;
+    let completion = completion(Some(task), &[message.choice(0, &ending)], ending.usage);
+    to_raw_value(&completion).map_err(|error| Refusal::new(Code::Internal, error.to_string()))
+}
+
+fn completion(first: Option<&Task>, choices: &[Value], used: Usage) -> Value {
+    json!({
+        "id": first.map(|task| format!("chatcmpl-{}", task.id)),
+        "object": "chat.completion",
+        "created": first.map(|task| task.submitted_at.as_millis() / 1000),
+        "model": first.map(|task| task.spec.model.as_str()),
+        "choices": choices,
+        "usage": OpenAiUsage::from(used),
+    })
 }
 
 /// One log's message.
@@ -68,7 +83,7 @@ async fn read(follower: Follower, head: &mut Head) -> Result<(Message, Ending), 
 }
 
 /// What a log says. Nobody reads along, so it is read once, when it has ended.
-pub(super) async fn to_the_end(
+pub(in crate::transport) async fn to_the_end(
     mut follower: Follower,
     head: &mut Head,
     mut apply: impl FnMut(&Event),

@@ -15,13 +15,14 @@ use crate::submit::submit_chat;
 use crate::transport::body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::embeddings::{Vector, wanted};
-use tidewire_core::{Event, Kind, Usage};
+use tidewire_core::{Event, Kind, Task, Usage};
 use tidewire_proto::{Code, Submission};
 
 #[derive(serde::Deserialize)]
@@ -63,6 +64,19 @@ pub(crate) async fn embeddings(
     let mut headers = head.into_headers();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok((headers, body).into_response())
+}
+
+/// What the task that has ended would have been answered.
+pub(super) async fn ended(edge: &Edge, task: &Task) -> Result<Box<RawValue>, Refusal> {
+    let follower = Follower::open(edge, task.at().log(), Resume::default(), Duration::ZERO).await?;
+    let mut vectors = Vectors { in_base64: in_base64(&task.spec.input)?, data: Vec::new(), damaged: false };
+    let head = &mut Head::new(task, HeaderMap::new());
+    let ending = to_the_end(follower, head, |event| vectors.apply(event)).await?;
+    let damaged = || Refusal::new(Code::Damaged, "a vector in the task's log can't be read");
+    if vectors.damaged {
+        return Err(damaged());
+    }
+    serde_json::from_slice(&vectors.body(&task.spec.model, ending.usage)).map_err(|_| damaged())
 }
 
 fn in_base64(bytes: &[u8]) -> Result<bool, Refusal> {

@@ -4,6 +4,7 @@ use crate::refusal::Refusal;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
+use serde_json::Value;
 use tidewire_core::{Ending, Outcome};
 use tidewire_proto::{Code, WireError};
 
@@ -22,13 +23,21 @@ impl From<Refusal> for Fault {
 
 impl Fault {
     /// With these headers beside.
-    pub(super) fn with(error: WireError, headers: HeaderMap) -> Self {
+    pub(in crate::transport) fn with(error: WireError, headers: HeaderMap) -> Self {
         Self { refusal: error.into(), headers }
     }
 }
 
+impl Fault {
+    /// With its error said so.
+    pub(in crate::transport) fn into_response_with(self, said: impl FnOnce(&WireError) -> Value) -> Response {
+        let Self { refusal, headers } = self;
+        (refusal.status(), headers, refusal.headers(), Json(said(&refusal.0))).into_response()
+    }
+}
+
 /// OpenAI's error object.
-pub(super) fn error_object(error: &WireError) -> serde_json::Value {
+pub(super) fn error_object(error: &WireError) -> Value {
     let kind = match error.status() {
         // As OpenAI tells an account without credit from one that is too fast.
         _ if error.code == Code::BudgetExceeded.as_str() => "insufficient_quota",
@@ -43,13 +52,12 @@ pub(super) fn error_object(error: &WireError) -> serde_json::Value {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let Self { refusal, headers } = self;
-        (refusal.status(), headers, refusal.headers(), Json(error_object(&refusal.0))).into_response()
+        self.into_response_with(error_object)
     }
 }
 
 /// Why a log's end is no whole answer.
-pub(super) fn not_whole(ending: &Ending) -> Option<WireError> {
+pub(in crate::transport) fn not_whole(ending: &Ending) -> Option<WireError> {
     match (ending.state, &ending.error) {
         (Outcome::Done, _) => None,
         (Outcome::Failed, Some(failure)) => Some(WireError {
@@ -63,7 +71,7 @@ pub(super) fn not_whole(ending: &Ending) -> Option<WireError> {
 }
 
 /// The answer began anew after text had been sent.
-pub(super) fn rewound() -> WireError {
+pub(in crate::transport) fn rewound() -> WireError {
     WireError::new(
         Code::Rewound,
         "the model failed in mid-answer and another attempt starts over; the whole answer is in the task's log",

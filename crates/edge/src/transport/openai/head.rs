@@ -13,7 +13,7 @@ const COST: HeaderName = HeaderName::from_static("tidewire-cost-usd");
 const ATTEMPTS: HeaderName = HeaderName::from_static("tidewire-attempts");
 
 /// What was heard of one task by now.
-pub(super) struct Head {
+pub(in crate::transport) struct Head {
     headers: HeaderMap,
     submitted_at: Timestamp,
     began: bool,
@@ -28,18 +28,18 @@ struct Started<'a> {
 
 impl Head {
     /// Of a task that was taken, beside what else is to be said.
-    pub(super) fn new(task: &Task, mut headers: HeaderMap) -> Self {
+    pub(in crate::transport) fn new(task: &Task, mut headers: HeaderMap) -> Self {
         headers.extend([task_header(task.id)]);
         Self { headers, submitted_at: task.submitted_at, began: false, said: false }
     }
 
     /// Whether the model has said something.
-    pub(super) fn has_said(&self) -> bool {
+    pub(in crate::transport) fn has_said(&self) -> bool {
         self.said
     }
 
     /// Takes note of an event.
-    pub(super) fn hear(&mut self, event: &Event) {
+    pub(in crate::transport) fn hear(&mut self, event: &Event) {
         match event.kind {
             Kind::Started => {
                 // The last one counts: an earlier one failed before its first word.
@@ -85,7 +85,7 @@ impl Head {
     }
 
     /// The head.
-    pub(super) fn into_headers(self) -> HeaderMap {
+    pub(in crate::transport) fn into_headers(self) -> HeaderMap {
         self.headers
     }
 }

@@ -133,6 +133,25 @@ async fn submitted(
     submit_chat(edge, caller, submission, owned(&input), &chat).await
 }
 
+/// A request that is a line of a batch: its chat JSON, and what is kept beside it.
+pub(super) async fn in_batch(edge: &Edge, caller: &Caller, body: &[u8]) -> Result<(Bytes, String), Refusal> {
+    let asked = Asked::read(body)?;
+    if asked.stream || asked.background {
+        return Err(Refusal::new(
+            Code::InvalidRequest,
+            "a batch is in the background: leave `stream` and `background` out",
+        ));
+    }
+    let (input, kept) = translated(edge, caller, &asked).await?;
+    Ok((input, serde_json::to_string(&kept).unwrap_or_default()))
+}
+
+/// What the task that has ended would have been answered.
+pub(super) async fn ended(edge: &Edge, task: &Task) -> Result<Box<RawValue>, Refusal> {
+    let kept = Kept::of(task).ok_or_else(|| object::unknown(&object::id(task.id)))?;
+    Ok(fold(edge, task.at().log(), Arc::new(About::new(task, &kept)), |_| {}).await?.object())
+}
+
 /// The response once it is whole.
 async fn whole(
     edge: &Arc<Edge>,
