@@ -125,7 +125,7 @@ async fn conclude(edge: &Arc<Edge>, log: LogRef) -> Result<(), Refusal> {
     let counts = Some((made.answered, made.failed + made.stopped));
     let (output_file, error_file) = (made.output, made.errors);
     let ended_at = Some(edge.clock.now());
-    Record { phase, counts, output_file, error_file, ended_at, ..record }.replace(edge, log.tenant, version).await
+    Record { phase, ended_at, output_file, error_file, counts, ..record }.replace(edge, log.tenant, version).await
 }
 
 /// What became of the lines.

@@ -126,7 +126,7 @@ struct Format<'a> {
 }
 
 #[derive(Serialize)]
-struct Schema<'a> {
+struct Named<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,7 +141,7 @@ struct Schema<'a> {
 struct ResponseFormat<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    json_schema: Schema<'a>,
+    json_schema: Named<'a>,
 }
 
 fn invalid(message: impl Into<String>) -> Refusal {
@@ -243,7 +243,7 @@ impl Asked {
             "json_object" => self.chat.set("response_format", &json!({ "type": "json_object" })),
             "json_schema" => {
                 let Format { name, description, schema, strict, .. } = format;
-                let json_schema = Schema { name, description, schema, strict };
+                let json_schema = Named { name, description, schema, strict };
                 self.chat.set("response_format", &ResponseFormat { kind: "json_schema", json_schema });
             }
             other => return Err(invalid(format!("`text.format` of the type `{other}` is not taken"))),
