@@ -5,7 +5,9 @@ mod breaker;
 mod deployment;
 mod fleet;
 mod flight;
+mod hedges;
 mod plan;
+mod shadow;
 mod strategy;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,9 @@ pub use breaker::State as BreakerState;
 pub use deployment::{Deployment, PerMinute, Takes};
 pub use fleet::{Ask, Fleet, Nothing, Outgrown};
 pub use flight::{Flight, Verdict};
+pub use hedges::{Hedge, HedgeCounts, Hedges};
 pub use plan::{Contradiction, Plan};
+pub use shadow::Shadow;
 pub use strategy::Strategy;
 pub use view::DeploymentView;
 
@@ -58,6 +62,10 @@ pub struct Route {
     pub between_tokens: Option<Duration>,
     /// What all who take it may use together.
     pub limits: Limits,
+    /// When a second deployment is asked as well, if ever.
+    pub hedge: Option<Hedge>,
+    /// Where a share of its requests is run once more, if anywhere.
+    pub shadow: Option<Shadow>,
 }
 
 /// A deployment as one route sees it.
@@ -84,6 +92,8 @@ impl Route {
             first_token: None,
             between_tokens: None,
             limits: Limits::default(),
+            hedge: None,
+            shadow: None,
         }
     }
 }

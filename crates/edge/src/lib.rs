@@ -6,6 +6,7 @@
 mod admission;
 mod allowance;
 mod batch;
+mod feedback;
 mod follow;
 pub mod identity;
 mod lane;
@@ -14,14 +15,17 @@ pub mod public;
 mod quote;
 mod refusal;
 mod retry;
+mod shadow;
 mod stop;
 mod submit;
 mod transport;
 
 pub use batch::keep as keep_batches;
+pub use feedback::keep as keep_feedback;
 pub use identity::{Identity, keep_audit};
 pub use listen::{Listener, listen};
 pub use public::{Public, sweep as sweep_public};
+pub use shadow::{Shadows, run as run_shadows};
 pub use transport::{Endpoint, Needs, Streams, keep_openai_batches, router, sweep_streams};
 
 use std::sync::Arc;
@@ -61,6 +65,8 @@ pub struct Edge {
     pub meter: Arc<dyn Meter>,
     /// Which models there are.
     pub catalog: Arc<Catalog>,
+    /// Requests that are to be run once more on another route.
+    pub shadows: Shadows,
     /// What is known of streams in this process alone.
     pub streams: Streams,
     /// Which traces that begin here are recorded.

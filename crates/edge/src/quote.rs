@@ -61,11 +61,13 @@ impl Admitted {
     pub(crate) async fn reserve(&mut self, edge: &Edge) -> Result<Hold, Refusal> {
         let spec = &self.task.spec;
         let same = *spec.capability == *spec.model;
+        let route = if same { spec.capability.clone() } else { spec.model.as_str().into() };
         let reservation = Reservation {
             task: self.task.at(),
             at: self.task.submitted_at,
             payer: spec.payer.clone(),
-            route: if same { spec.capability.clone() } else { spec.model.as_str().into() },
+            // Apart from what people asked for.
+            route: if spec.origin.shadow_of.is_some() { format!("shadow:{route}").into() } else { route },
             amounts: spec.reserved,
             accounts: self.accounts.clone(),
         };

@@ -8,6 +8,7 @@ use crate::lane;
 use crate::public;
 use crate::quote::{Admitted, Hold};
 use crate::refusal::Refusal;
+use crate::shadow;
 use bytes::Bytes;
 use tidewire_core::port::{Filter, Left, Measurement, SubmitError, Submitted};
 use tidewire_core::queue::{Seat, Standing};
@@ -93,7 +94,11 @@ pub(crate) async fn take(edge: &Edge, mut admitted: Admitted) -> Result<Accepted
     }
     let seat = hold(edge, &admitted.task)?;
     let reserved = admitted.reserve(edge).await?;
-    take_held(edge, seat, reserved, admitted.task).await
+    let accepted = take_held(edge, seat, reserved, admitted.task).await?;
+    if !accepted.known {
+        shadow::offer(edge, &accepted.task);
+    }
+    Ok(accepted)
 }
 
 /// The task that has this one's idempotency key already. Of two that come at once the commit finds the second.

@@ -9,6 +9,7 @@ mod dead_letters;
 mod durable_streams;
 mod endpoint;
 mod events;
+mod feedback;
 mod files;
 mod guard;
 mod openai;
@@ -111,6 +112,9 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         native(GET, "/v1/public/{id}", Needs::Nothing, get(public::get)),
         native(POST, "/v1/tasks/{id}/stop", STOP, post(tasks::stop)),
         native(POST, "/v1/tasks/{id}/retry", STOP, post(tasks::retry)),
+        native(POST, "/v1/tasks/{id}/feedback", WRITE, post(feedback::give)),
+        native(GET, "/v1/tasks/{id}/feedback", READ, get(feedback::list)),
+        native(GET, "/v1/tasks/{id}/shadows", ADMIN_READ, get(tasks::shadows)),
         native(GET, "/v1/dead-letters", READ, get(tasks::dead_letters)),
         native(POST, "/v1/dead-letters/retry", STOP, post(dead_letters::retry)),
         native(GET, "/v1/usage", READ, get(usage::usage)),

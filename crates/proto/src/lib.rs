@@ -6,6 +6,7 @@ pub mod batch;
 pub mod close;
 pub mod error;
 pub mod event;
+pub mod feedback;
 pub mod frame;
 pub mod http;
 pub mod public;

@@ -184,6 +184,12 @@ pub struct TaskView {
     /// The dead letter that it tries again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<String>,
+    /// The task whose answer it is compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_of: Option<String>,
+    /// What was said of its answer, in sum; only where one task is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<crate::feedback::FeedbackSum>,
     /// The task that tries it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried_as: Option<String>,

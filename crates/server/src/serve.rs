@@ -22,7 +22,7 @@ use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::tokens::Counter;
 use tidewire_core::{Catalog, WorkerId};
 use tidewire_edge::public::Caching;
-use tidewire_edge::{Access, Edge, Identity, Limits, Public, Streams, listen};
+use tidewire_edge::{Access, Edge, Identity, Limits, Public, Shadows, Streams, listen};
 use tidewire_worker::{Backoff, Pace, Pool, Worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -154,6 +154,7 @@ impl Server {
             clock: clock.clone(),
             meter: metrics.clone(),
             catalog,
+            shadows: Shadows::default(),
             streams: Streams::new(&*clock),
             sampling: wiring::otlp::sampling(config),
             public: public(config, caches),
@@ -177,6 +178,8 @@ impl Server {
         let kept = Duration::from_hours(config.retention.age_hours);
         tracker.spawn(tidewire_edge::keep_batches(edge.clone(), kept));
         tracker.spawn(tidewire_edge::keep_openai_batches(edge.clone(), kept));
+        tracker.spawn(tidewire_edge::keep_feedback(edge.clone()));
+        tracker.spawn(tidewire_edge::run_shadows(edge.clone()));
         let audited = Duration::from_hours(24).saturating_mul(config.retention.audit_days);
         tracker.spawn(tidewire_edge::keep_audit(edge.clone(), audited));
         let router = tidewire_edge::router(edge.clone(), operations::endpoints(&Arc::new(operations)));

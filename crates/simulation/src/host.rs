@@ -21,7 +21,7 @@ use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::route::{self, Fleet};
 use tidewire_core::tokens::Counter;
 use tidewire_core::{Catalog, WorkerId};
-use tidewire_edge::{Access, Edge, Identity, Limits, Listener, Streams, listen};
+use tidewire_edge::{Access, Edge, Identity, Limits, Listener, Shadows, Streams, listen};
 use tidewire_engines::by_durability::ByDurability;
 use tidewire_engines::memory;
 use tidewire_worker::{Backends, Backoff, Pace, Pool, Slots, Worker};
@@ -199,6 +199,7 @@ pub(crate) async fn server(world: Arc<World>) -> turmoil::Result {
         clock: parts.clock.clone(),
         meter: Arc::new(NoMeter),
         catalog: parts.catalog.clone(),
+        shadows: Shadows::default(),
         streams: Streams::new(&*parts.clock),
         sampling: tidewire_core::trace::Sampling::OFF,
         public: tidewire_edge::Public::default(),

@@ -85,6 +85,19 @@ pub(crate) struct StartNote<'a> {
     pub(crate) worker: &'a str,
     pub(crate) deployment: &'a str,
     pub(crate) model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hedge: Option<HedgeNote>,
+}
+
+/// Of a run that two deployments were asked for: the one that is not heard. The run began with an earlier `started`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HedgeNote {
+    pub(crate) deployment: String,
+    pub(crate) after_ms: u64,
+    /// The second one is heard.
+    pub(crate) won: bool,
+    #[serde(default)]
+    pub(crate) usage: Usage,
 }
 
 /// What a replay reads of a `started` event.
@@ -92,6 +105,8 @@ pub(crate) struct StartNote<'a> {
 struct Started {
     #[serde(default)]
     deployment: String,
+    #[serde(default)]
+    hedge: Option<HedgeNote>,
 }
 
 /// What the attempt that is read has written since it began. One that leaves no `retry` event was lost, and its usage
@@ -101,6 +116,8 @@ struct Unaccounted {
     began: bool,
     pieces: u64,
     deployment: String,
+    /// What the other one used, where two deployments were asked.
+    other: Usage,
 }
 
 impl Draft {
@@ -164,7 +181,7 @@ impl Draft {
             let (input_tokens, output_tokens) = (self.input_tokens, unaccounted.pieces);
             let mut lost = Usage { input_tokens, output_tokens, estimated: true, ..Usage::default() };
             lost.cost = plan.deployment(&unaccounted.deployment).map(|at| at.cost(&lost)).unwrap_or_default();
-            self.used_before = self.used_before.plus(lost);
+            self.used_before = self.used_before.plus(lost).plus(unaccounted.other);
         }
         *unaccounted = Unaccounted::default();
     }
@@ -188,8 +205,12 @@ impl Draft {
             Kind::Rewind => self.forget_text(),
             // Before a `retry` of this attempt can speak for it alone.
             Kind::Started => {
-                self.count_lost(unaccounted, plan);
                 let started: Started = serde_json::from_slice(&event.data).unwrap_or_default();
+                match started.hedge {
+                    // The same run goes on.
+                    Some(hedge) => unaccounted.other = hedge.usage,
+                    None => self.count_lost(unaccounted, plan),
+                }
                 unaccounted.deployment = started.deployment;
                 unaccounted.began = true;
             }

@@ -4,18 +4,20 @@
 use crate::Worker;
 use crate::draft::{Barred, Draft, RetryNote, StartNote, json};
 use crate::ends::{failure, no_route};
+use crate::hedged::{Race, Raced, Second, Terms};
 use crate::keeper::{Leash, Order};
 use crate::pump::{Call, Finish, Pumped, pump};
 use crate::purse::Purse;
+use crate::subject;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{BackendError, Fault, Measurement, Request};
+use tidewire_core::port::{BackendError, Fault, Measurement, Operation, Request};
 use tidewire_core::route::{Ask, Flight, Nothing, Outgrown, Plan, Route, Strategy, Verdict};
 use tidewire_core::task::Lease;
-use tidewire_core::trace::{Part, SpanId};
+use tidewire_core::trace::{Header, Part, SpanId};
 use tidewire_core::{Entry, Failure, Kind, Task, tokens};
 
 /// How many of a conversation's first messages say which one it is: what the system is told, and the first question.
@@ -66,6 +68,7 @@ pub(crate) async fn deliver(
         let deployment = flight.deployment.name.clone();
         trip.tried.push(deployment.clone());
         let mut pumped = trip.run(draft, leash, (&input, &mut purse), flight).await?;
+        let deployment = pumped.by.clone().unwrap_or(deployment);
         let next = match &mut pumped.finish {
             Finish::Failed(error) => trip.next(error),
             _ => None,
@@ -170,7 +173,7 @@ impl Trip<'_> {
 
     /// Runs the request at one deployment, and tells the fleet how that went.
     async fn run(
-        &self,
+        &mut self,
         draft: &mut Draft,
         leash: &mut Leash,
         (input, purse): (&Bytes, &mut Purse<'_>),
@@ -188,20 +191,26 @@ impl Trip<'_> {
         }
         let model = deployment.model(&task.spec.model);
         let attempt = self.lease.attempt;
-        let note = StartNote { attempt, worker: &worker.name.0, deployment: &deployment.name, model: &model };
+        let note =
+            StartNote { attempt, worker: &worker.name.0, deployment: &deployment.name, model: &model, hedge: None };
         let opening = vec![Entry::new(worker.clock.now(), Kind::Started, json(&note))];
         // Only plain text goes on in the middle; a tool call, a train of thought or JSON starts over.
         let continues = !draft.text.is_empty() && !draft.has_more_than_text && !wants_json(input);
         let committed = if continues { draft.text.clone() } else { String::new() };
+        // One that continues what a reader has stays where it is.
+        let hedge = self.route.hedge.filter(|_| committed.is_empty() && subject::of(task).operation == Operation::Chat);
         // The span of this attempt, whose `started` event goes to the tail.
         let span = SpanId::of(task.id, Part::Attempt, draft.tail);
         let trace = task.spec.trace.as_ref().map(|trace| trace.header(span));
         let timeouts = self.plan.timeouts(&flight.route);
-        let request = Request { model, input: input.clone(), committed, timeouts, trace };
-        let call = Call { backend, request, flight: &flight, purse };
+        let request = Request { model, input: input.clone(), committed, timeouts, trace: trace.clone() };
+        let choose = || self.second(input, trace.clone());
+        let (input_tokens, reading) = (purse.input_tokens(), purse.reading());
+        let terms =
+            Terms { worker, task, route: &self.route, attempt, input, input_tokens, reading, hedge, choose: &choose };
+        let race = Race::new(terms, flight, backend);
+        let call = Call { race: &race, request, purse };
         let mut pumped = pump(worker, task, draft, leash, opening, call).await?;
-        pumped.usage.cost = deployment.cost(&pumped.usage);
-        self.learn(input, &pumped);
         let verdict = match &pumped.finish {
             Finish::Whole(_) => Verdict::Whole,
             Finish::Failed(error) => Verdict::Failed(error),
@@ -209,8 +218,22 @@ impl Trip<'_> {
             | Finish::TooLate
             | Finish::Refused(_) => Verdict::Cut,
         };
-        flight.end(verdict, &pumped.usage, pumped.per_token, worker.clock.monotonic());
+        let Raced { deployment, extra, second } = race.over(verdict, &pumped.usage, pumped.per_token);
+        self.learn(input, &pumped);
+        pumped.usage.cost = deployment.cost(&pumped.usage);
+        pumped.usage = pumped.usage.plus(extra);
+        pumped.by = Some(deployment.name.clone());
+        self.tried.extend(second);
         Ok(pumped)
+    }
+
+    /// Another deployment for the same request, from its start.
+    fn second(&self, input: &Bytes, trace: Option<Header>) -> Option<Second> {
+        let flight = self.choose().ok()?;
+        let backend = self.worker.backends.get(&flight.deployment.name)?;
+        let (model, timeouts) = (flight.deployment.model(&self.task.spec.model), self.plan.timeouts(&flight.route));
+        let request = Request { model, input: input.clone(), committed: String::new(), timeouts, trace };
+        Some(Second { flight, backend, request })
     }
 
     /// What this route uses, for whoever is quoted next.

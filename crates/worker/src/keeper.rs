@@ -99,7 +99,7 @@ impl Keeper {
                 () = end.cancelled() => return,
                 signal = signals.next() => match signal {
                     Some(Signal::Stop(task)) => self.tell(task, Order::Stop),
-                    Some(Signal::Grew { .. }) => {}
+                    Some(Signal::Grew { .. } | Signal::Judged { .. }) => {}
                     None => signals = worker.bus.subscribe(),
                 },
                 () = worker.clock.sleep(worker.pace.sweep) => self.renew(&worker).await,

@@ -1,6 +1,6 @@
 //! Does the work: claims tasks, runs them on a backend, and writes what the model says into their logs.
 //!
-//! [`pool`] claims, [`run`] tells one task's story, [`failover`] chooses the deployment and goes on to the next, [`pump`] moves the model's words into the log, [`keeper`]
+//! [`pool`] claims, [`run`] tells one task's story, [`failover`] chooses the deployment and goes on to the next, [`hedged`] asks a second one where the first is late, [`pump`] moves the model's words into the log, [`keeper`]
 //! renews leases and carries orders to running tasks, [`reaper`] picks up what nobody holds, [`waits`] watches what
 //! waits.
 
@@ -13,6 +13,7 @@ mod ends;
 mod failover;
 mod files;
 mod health;
+mod hedged;
 mod keeper;
 mod pool;
 mod pump;

@@ -3,18 +3,16 @@
 
 use crate::Worker;
 use crate::draft::{Barred, Draft};
+use crate::hedged::Race;
 use crate::keeper::{Leash, Order};
 use crate::purse::Purse;
 use crate::subject;
 use bytes::Bytes;
-use futures_util::{FutureExt, Stream, StreamExt, future, stream};
+use futures_util::{StreamExt, future};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{
-    Appended, Asked, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request, UpstreamLimit,
-};
-use tidewire_core::route::Flight;
+use tidewire_core::port::{Appended, Asked, BackendError, Begins, Chunk, Fault, Measurement, Request, UpstreamLimit};
 use tidewire_core::{Entry, Failure, Kind, Task, Timestamp, Usage, tokens};
 
 /// What may pile up during one append before the model has to wait: a few seconds of a fast model.
@@ -33,20 +31,21 @@ pub(crate) struct Pumped {
     pub(crate) usage: Usage,
     /// The mean from one piece to the next, where there were two.
     pub(crate) per_token: Option<Duration>,
+    /// Whose answer it is, where one was asked.
+    pub(crate) by: Option<Arc<str>>,
 }
 
 impl Pumped {
     /// What ended before any model was asked.
     pub(crate) fn unasked(finish: Finish) -> Self {
-        Self { finish, rest: Vec::new(), usage: Usage::default(), per_token: None }
+        Self { finish, rest: Vec::new(), usage: Usage::default(), per_token: None, by: None }
     }
 }
 
 /// A request, who is asked, and where that is counted.
 pub(crate) struct Call<'a, 'w> {
-    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) race: &'a Race<'a>,
     pub(crate) request: Request,
-    pub(crate) flight: &'a Flight,
     /// What it may spend.
     pub(crate) purse: &'a mut Purse<'w>,
 }
@@ -65,7 +64,10 @@ pub(crate) enum Finish {
     TooLate,
 }
 
-enum Said {
+/// What comes of a run.
+pub(crate) enum Said {
+    /// Two deployments were asked, and this says which one is heard.
+    Hedged(Entry),
     Begun(Begins, Vec<UpstreamLimit>),
     Chunk(Chunk),
 }
@@ -80,8 +82,8 @@ pub(crate) async fn pump(
     call: Call<'_, '_>,
 ) -> Result<Pumped, Barred> {
     let asked = worker.clock.now();
-    let (flight, purse) = (call.flight, call.purse);
-    let mut said = Box::pin(speak(call.backend, call.request));
+    let (race, purse) = (call.race, call.purse);
+    let mut said = Box::pin(race.speak(call.request));
     let mut deadline = worker.clock.sleep(task.spec.deadline.since(worker.clock.now()));
     let mut intake = Intake::new(opening);
     let mut landing: Landing<'_> = None;
@@ -105,8 +107,9 @@ pub(crate) async fn pump(
             () = &mut deadline => break Finish::TooLate,
             () = purse.answered() => {}
             next = said.next(), if intake.bytes < MAX_PENDING_BYTES && !purse.is_spent(intake.written()) => match next {
+                Some(Ok(Said::Hedged(note))) => intake.pending.push(note),
                 Some(Ok(Said::Begun(begins, limits))) => {
-                    flight.told(&limits, worker.clock.monotonic());
+                    race.told(&limits);
                     intake.begun = true;
                     if begins == Begins::Afresh {
                         intake.pending.extend(draft.rewind(worker));
@@ -116,7 +119,7 @@ pub(crate) async fn pump(
                 Some(Ok(Said::Chunk(chunk))) => {
                     let now = worker.clock.now();
                     if intake.take_in(chunk, now) {
-                        flight.first_token(now.since(asked));
+                        race.first_token(now.since(asked));
                     }
                     purse.wrote(intake.written());
                 }
@@ -132,8 +135,8 @@ pub(crate) async fn pump(
         intake.committed(worker, task);
     }
     let (per_token, usage) = (intake.per_token(), intake.usage(&finish, purse.input_tokens()));
-    measure(worker, task, (&flight.deployment.name, asked), (per_token, usage), &finish);
-    Ok(Pumped { usage, finish, rest: intake.pending, per_token })
+    measure(worker, task, (&race.deployment().name, asked), (per_token, usage), &finish);
+    Ok(Pumped { usage, finish, rest: intake.pending, per_token, by: None })
 }
 
 /// What a call came to, once it is over.
@@ -163,16 +166,6 @@ async fn landed(landing: &mut Landing<'_>) -> Result<Appended, tidewire_core::po
         Some(landing) => landing.await,
         None => future::pending().await,
     }
-}
-
-/// The backend's acceptance and then its chunks, as one stream: an order or a deadline cuts either.
-fn speak(backend: Arc<dyn Backend>, request: Request) -> impl Stream<Item = Result<Said, BackendError>> + Send {
-    async move { backend.run(request).await }.into_stream().flat_map(|run| match run {
-        Ok(run) => stream::iter([Ok(Said::Begun(run.begins, run.limits))])
-            .chain(run.chunks.map(|chunk| chunk.map(Said::Chunk)))
-            .left_stream(),
-        Err(error) => stream::iter([Err(error)]).right_stream(),
-    })
 }
 
 /// What came in and is not in the log yet, and what is counted over it.

@@ -88,6 +88,12 @@ impl<'w> Purse<'w> {
         self.input_tokens
     }
 
+    /// What one more reading of the request takes; nothing where nothing is reserved.
+    pub(crate) fn reading(&self) -> Option<Amounts> {
+        let input_tokens = self.input_tokens;
+        self.is_kept().then(|| self.priced(Usage { input_tokens, ..Usage::default() }))
+    }
+
     /// Makes sure of what the next run reads, after what was used before it. Else why the task ends.
     pub(crate) async fn cover(&mut self, used: Usage) -> Result<(), Failure> {
         self.used_before = used.output_tokens;

@@ -38,7 +38,7 @@ pub(crate) async fn reap(worker: Arc<Worker>, end: CancellationToken) {
             () = end.cancelled() => return,
             signal = signals.next(), if stops.len() < MAX_STOPS => match signal {
                 Some(Signal::Stop(task)) => stops.push(see_to_stop(&worker, task)),
-                Some(Signal::Grew { .. }) => {}
+                Some(Signal::Grew { .. } | Signal::Judged { .. }) => {}
                 None => signals = worker.bus.subscribe(),
             },
             Some(()) = stops.next() => {}

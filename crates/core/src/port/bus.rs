@@ -31,4 +31,11 @@ pub enum Signal {
     },
     /// Somebody asked for a task to stop.
     Stop(TaskRef),
+    /// Somebody has said what they think of a task's answer: whoever would give it again hears of it.
+    Judged {
+        /// Which task.
+        task: TaskRef,
+        /// It was found bad.
+        badly: bool,
+    },
 }

@@ -66,6 +66,8 @@ pub enum Shelf {
     Identity = 7,
     /// Results that anybody may read, by their tasks' ids. They too belong to [`TenantId::SYSTEM`].
     Public = 8,
+    /// What people think of answers, by task.
+    Feedback = 9,
 }
 
 /// A record's name.

@@ -43,6 +43,10 @@ pub enum Measurement<'a> {
     Asked(Subject<'a>, Asked<'a>),
     /// A task of a sampled trace has ended: its story can be told. No label, and no figure: whoever exports traces hears it.
     Traced(TaskRef),
+    /// A request of this route was run once more on another one: how that ended.
+    Shadow(&'a str, &'static str),
+    /// Somebody has judged an answer of this route: `up`, `down`, `neutral`.
+    Feedback(&'a str, &'static str),
 }
 
 /// What an answer is an answer to. No ids: each of these becomes a label, and the configuration says how many there are.

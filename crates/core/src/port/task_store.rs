@@ -182,6 +182,10 @@ pub struct Filter {
     pub batch: Option<LogId>,
     /// Only tasks of this lane.
     pub lane: Option<String>,
+    /// Only shadows of this task.
+    pub shadow_of: Option<TaskId>,
+    /// Only tasks that are shadows of none, or only such as are.
+    pub shadows: Option<bool>,
     /// Only dead letters: tasks that failed and were not tried again.
     pub dead: bool,
     /// Only those that ended with an error of this code.
@@ -205,6 +209,8 @@ impl Filter {
             && self.parent.is_none_or(|parent| task.spec.origin.parent == Some(parent))
             && self.batch.is_none_or(|batch| task.spec.origin.batch == Some(batch))
             && self.lane.as_deref().is_none_or(|lane| task.spec.turn.lane.as_deref() == Some(lane))
+            && self.shadow_of.is_none_or(|first| task.spec.origin.shadow_of == Some(first))
+            && self.shadows.is_none_or(|shadows| task.spec.origin.shadow_of.is_some() == shadows)
             && (!self.dead || task.is_dead_letter())
             && self.code.as_deref().is_none_or(|code| task.failure().is_some_and(|failure| failure.code == code))
             && self.key.as_deref().is_none_or(|key| task.idempotency.as_ref().is_some_and(|known| known.key == key))

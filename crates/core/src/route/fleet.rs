@@ -4,7 +4,7 @@
 use super::strategy::{Candidate, Chance, hash};
 use super::unit::{Shut, Unit};
 use super::view::DeploymentView;
-use super::{Deployment, Flight, Plan, Route};
+use super::{Deployment, Flight, Hedges, Plan, Route};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,6 +21,7 @@ const BUSY_AGAIN: Duration = Duration::from_secs(1);
 pub struct Fleet {
     units: Mutex<HashMap<Arc<str>, Unit>>,
     changed: Notify,
+    hedges: Hedges,
 }
 
 /// What is to be run, as far as the choice depends on it.
@@ -78,6 +79,11 @@ impl Fleet {
     pub(super) fn units(&self) -> MutexGuard<'_, HashMap<Arc<str>, Unit>> {
         // A panic between two lines leaves at worst a count that is off by one.
         self.units.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When a route's requests are late, and how often that was answered by a second one.
+    pub fn hedges(&self) -> &Hedges {
+        &self.hedges
     }
 
     /// Changes the state of one deployment.
@@ -151,6 +157,7 @@ impl Fleet {
     /// Forgets deployments that no plan names any more and nothing is out at.
     pub fn forget(&self, plan: &Plan) {
         self.units().retain(|name, unit| plan.deployment(name).is_some() || unit.requests > 0);
+        self.hedges.forget(plan);
         self.wake();
     }
 

@@ -55,6 +55,14 @@ pub enum Contradiction {
         /// What it names.
         fallback: Arc<str>,
     },
+    /// A route's shadow is what is not there, or itself.
+    #[error("the route `{route}` has the shadow `{shadow}`, which is no other route")]
+    NoShadow {
+        /// Which route.
+        route: Arc<str>,
+        /// What it names.
+        shadow: Arc<str>,
+    },
     /// Fallbacks that come back to where they began.
     #[error("the fallbacks go round in a circle: {}", circle.join(" → "))]
     Circle {
@@ -93,6 +101,7 @@ impl Plan {
         plan.add_implicit(&named)?;
         for route in &plan.routes {
             plan.check_fallbacks(route, &mut vec![route.name.clone()])?;
+            plan.check_shadow(route)?;
         }
         Ok(plan)
     }
@@ -182,6 +191,15 @@ impl Plan {
             path.pop();
         }
         Ok(())
+    }
+
+    fn check_shadow(&self, route: &Route) -> Result<(), Contradiction> {
+        match &route.shadow {
+            Some(shadow) if shadow.route == route.name || !self.route_by_name.contains_key(&shadow.route) => {
+                Err(Contradiction::NoShadow { route: route.name.clone(), shadow: shadow.route.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// With these timeouts where a route has none of its own.

@@ -116,6 +116,9 @@ pub struct Origin {
     /// The dead letter that it tries again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<TaskId>,
+    /// The task whose answer it is compared with: whoever asked for that one knows nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow_of: Option<TaskId>,
 }
 
 /// What a whole run may use. Its time is the root's deadline, which no child's passes.

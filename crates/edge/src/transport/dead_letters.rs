@@ -55,6 +55,7 @@ pub(super) async fn retry(
 
 async fn by_filter(edge: &Edge, caller: &Caller, asked: RetryLetters, limit: usize) -> Result<Vec<Task>, Refusal> {
     let mut filter = Filter {
+        shadows: Some(false),
         tenant: Some(caller.tenant),
         dead: true,
         model: asked.model,

@@ -4,8 +4,9 @@ use super::body;
 use super::view::{view, whole};
 use crate::Edge;
 use crate::allowance;
+use crate::feedback;
 use crate::follow::{DEFAULT_WINDOW, Follower, Resume};
-use crate::identity::Caller;
+use crate::identity::{Caller, Scope};
 use crate::refusal::Refusal;
 use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
@@ -16,8 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::Filter;
 use tidewire_core::{Kind, Task, TaskId, TaskRef};
+use tidewire_proto::feedback::{Feedback, FeedbackSum};
 use tidewire_proto::http::{Accepted, Ack, TaskList};
-use tidewire_proto::{Code, Submission};
+use tidewire_proto::{Code, Submission, TaskView};
 
 /// The header that names the task an answer is about.
 pub(super) const TASK_HEADER: HeaderName = HeaderName::from_static("tidewire-task");
@@ -105,15 +107,36 @@ pub(super) async fn get(
 ) -> Result<Response, Refusal> {
     let asked: GetQuery = query(raw)?;
     let task = find(&edge, &caller, &id).await?;
-    if asked.input == Some(true) {
-        return Ok(([task_header(task.id)], Json(whole(&edge, &task))).into_response());
-    }
-    Ok(shown(&edge, &task))
+    let seen = if asked.input == Some(true) { whole(&edge, &task) } else { view(&edge, &task) };
+    let feedback = sum(&feedback::list(&edge, task.at()).await?);
+    Ok(([task_header(task.id)], Json(TaskView { feedback, ..seen })).into_response())
 }
 
+#[allow(clippy::cast_precision_loss, reason = "there are at most twenty")]
+fn sum(feedback: &[Feedback]) -> Option<FeedbackSum> {
+    let count = feedback.len() as u64;
+    let score = feedback.iter().map(|feedback| feedback.score).sum::<f64>() / count as f64;
+    (count > 0).then_some(FeedbackSum { count, score })
+}
+
+/// A shadow is an operator's matter: to others there is none.
 pub(super) async fn find(edge: &Edge, caller: &Caller, id: &str) -> Result<Task, Refusal> {
     let at = parse_id(caller, id)?;
-    edge.tasks.get(at).await?.ok_or_else(|| Refusal::unknown_task(id))
+    let hidden = |task: &Task| task.spec.origin.shadow_of.is_some() && caller.require(Scope::AdminRead).is_err();
+    edge.tasks.get(at).await?.filter(|task| !hidden(task)).ok_or_else(|| Refusal::unknown_task(id))
+}
+
+/// What a task's request came to on another route, newest first.
+pub(super) async fn shadows(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<TaskList>, Refusal> {
+    let first = find(&edge, &caller, &id).await?;
+    let filter =
+        Filter { tenant: Some(caller.tenant), shadow_of: Some(first.id), limit: MAX_PAGE, ..Filter::default() };
+    let page = edge.tasks.list(&filter).await?;
+    Ok(Json(TaskList { tasks: page.tasks.iter().map(|task| view(&edge, task)).collect(), next: None }))
 }
 
 fn shown(edge: &Edge, task: &Task) -> Response {
@@ -130,6 +153,7 @@ struct ListQuery {
     batch: Option<String>,
     lane: Option<String>,
     code: Option<String>,
+    shadows: Option<bool>,
 }
 
 pub(super) async fn list(
@@ -167,8 +191,14 @@ async fn page(edge: &Edge, caller: &Caller, asked: ListQuery, dead: bool) -> Res
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Refusal::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_PAGE}")));
     }
+    let shadows = asked.shadows.unwrap_or(false);
+    if shadows {
+        caller.require(Scope::AdminRead)?;
+    }
     let filter = Filter {
         tenant: Some(caller.tenant),
+        shadow_of: None,
+        shadows: Some(shadows),
         states: states.collect::<Result<_, _>>()?,
         model: asked.model,
         parent: asked.parent.map(|parent| parse_id(caller, &parent)).transpose()?.map(|parent| parent.task),

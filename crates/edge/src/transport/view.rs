@@ -39,6 +39,8 @@ pub(super) fn view(edge: &Edge, task: &Task) -> TaskView {
         needs: turn.needs.clone(),
         batch: origin.batch.map(|log| log.to_string()),
         retry_of: origin.retry_of.map(|id| id.to_string()),
+        shadow_of: origin.shadow_of.map(|id| id.to_string()),
+        feedback: None,
         retried_as: task.retried_as.map(|id| id.to_string()),
         input: None,
         attempts: task.attempts,

@@ -89,6 +89,7 @@ impl World {
             clock: clock.clone(),
             meter: Arc::new(NoMeter),
             catalog: Arc::new(Catalog::default()),
+            shadows: tidewire_edge::Shadows::default(),
             streams: Streams::new(&*clock),
             sampling: tidewire_core::trace::Sampling::OFF,
             public: tidewire_edge::Public::default(),

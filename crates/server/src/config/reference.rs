@@ -309,6 +309,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("route.output_tokens_per_minute", "200000", "tokens that these write a minute"),
     setting("route.usd_per_day", "50.0", "dollars that these cost a day (UTC)"),
     setting("route.usd_per_month", "1000.0", "dollars that these cost a month (UTC)"),
+    setting(
+        "route.hedge",
+        "{ after = 0.95, min_ms = 100, budget = 0.05 }",
+        "ask a second deployment as well where the first token has not come after this quantile of the route's last times, and \
+         `min_ms` at least; for no more than this share of its requests. Off unless set",
+    ),
+    setting(
+        "route.shadow",
+        "{ route = \"next\", share = 0.1 }",
+        "run this share of its requests once more on another route, after the first answer, for operators to compare. Off unless \
+         set",
+    ),
 ];
 
 /// A whole commented `tidewire.toml`.

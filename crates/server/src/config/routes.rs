@@ -1,12 +1,13 @@
 //! Routes and deployments as the core knows them, out of the settings.
 
-use super::values::{MemberConfig, RouteConfig, StrategyKind};
+use super::values::{HedgeConfig, MemberConfig, RouteConfig, ShadowConfig, StrategyKind};
 use super::{BackendKind, Config, DeploymentConfig};
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{Limits, Timeouts};
 use tidewire_core::route::{
-    Contradiction, DEFAULT_TRIES, DEFAULT_WAIT, Deployment, Member, PerMinute, Plan, Route, Strategy, Takes,
+    Contradiction, DEFAULT_TRIES, DEFAULT_WAIT, Deployment, Hedge, Member, PerMinute, Plan, Route, Shadow, Strategy,
+    Takes,
 };
 use tidewire_core::{Money, Price};
 
@@ -62,6 +63,8 @@ fn route(config: &RouteConfig, deployments: &[Deployment]) -> Route {
         first_token: config.first_token_ms.map(Duration::from_millis),
         between_tokens: config.between_tokens_ms.map(Duration::from_millis),
         limits: limits(config),
+        hedge: config.hedge.map(hedge),
+        shadow: config.shadow.as_ref().map(shadow),
         ..Route::new(config.name.as_str())
     }
 }
@@ -75,6 +78,25 @@ fn limits(config: &RouteConfig) -> Limits {
         cost_per_day: config.usd_per_day.map(Money::from_dollars),
         cost_per_month: config.usd_per_month.map(Money::from_dollars),
     }
+}
+
+fn hedge(config: HedgeConfig) -> Hedge {
+    Hedge {
+        after_permille: permille(config.after),
+        least: Duration::from_millis(config.min_ms),
+        budget_permille: permille(config.budget),
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float stops at the ends")]
+fn shadow(config: &ShadowConfig) -> Shadow {
+    Shadow { route: config.route.as_str().into(), per_million: (config.share * 1_000_000.0).round() as u32 }
+}
+
+/// A part of one, in thousandths.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float stops at the ends")]
+fn permille(part: f64) -> u16 {
+    (part * 1000.0).round() as u16
 }
 
 const fn strategy(kind: StrategyKind) -> Strategy {
@@ -127,6 +149,17 @@ pub(super) fn contradiction(config: &Config) -> Option<String> {
         }
         if [route.usd_per_day, route.usd_per_month].into_iter().flatten().any(|usd| !usd.is_finite() || usd < 0.0) {
             return Some(format!("a budget of the route `{}` is no number of dollars", route.name));
+        }
+        if route.shadow.as_ref().is_some_and(|shadow| !(0.0..=1.0).contains(&shadow.share)) {
+            return Some(format!("the `share` of the shadow of the route `{}` is 0 to 1", route.name));
+        }
+        if let Some(HedgeConfig { after, budget, .. }) = route.hedge
+            && !((0.5..1.0).contains(&after) && (0.001..=0.5).contains(&budget))
+        {
+            let name = &route.name;
+            return Some(format!(
+                "the hedge of the route `{name}` has `after` from 0.5 to under 1, and `budget` from 0.001 to 0.5"
+            ));
         }
     }
     let deployments = config.deployment.iter().map(|deployment| record(deployment, 1)).collect();

@@ -290,6 +290,33 @@ pub(crate) struct RouteConfig {
     pub(crate) usd_per_day: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) usd_per_month: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hedge: Option<HedgeConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shadow: Option<ShadowConfig>,
+}
+
+/// Where a share of a route's requests is run once more.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShadowConfig {
+    pub(crate) route: String,
+    pub(crate) share: f64,
+}
+
+/// When a route asks a second deployment as well.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct HedgeConfig {
+    pub(crate) after: f64,
+    pub(crate) min_ms: u64,
+    pub(crate) budget: f64,
+}
+
+impl Default for HedgeConfig {
+    fn default() -> Self {
+        Self { after: 0.95, min_ms: 100, budget: 0.05 }
+    }
 }
 
 /// A deployment of a route: its name, or its name and its weight there.

@@ -108,11 +108,24 @@ pub(super) fn metrics(operations: &Operations) -> String {
             let _ = writeln!(out, "{name}_total{{{labels},outcome=\"{outcome}\"}} {count}");
         }
     });
+    let hedged = views.iter().filter(|(route, _)| route.hedge.is_some());
+    let hedges = operations.reloader.deployments.fleet.hedges();
+    let name = "tidewire_hedges";
+    let _ = writeln!(out, "# HELP {name} Requests whose first token was late.\n# TYPE {name} counter");
+    for (route, _) in hedged {
+        let (route, counts) = (escaped(&route.name), hedges.counts(&route.name));
+        for (outcome, count) in [("won", counts.won), ("lost", counts.lost), ("denied", counts.denied)] {
+            let _ = writeln!(out, "{name}_total{{route=\"{route}\",outcome=\"{outcome}\"}} {count}");
+        }
+    }
     out
 }
 
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
 fn each(views: &[(Arc<Route>, Vec<route::DeploymentView>)], mut line: impl FnMut(&str, &route::DeploymentView)) {
-    let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     for (route, deployments) in views {
         for view in deployments {
             line(&format!("route=\"{}\",deployment=\"{}\"", escaped(&route.name), escaped(&view.name)), view);

@@ -2,6 +2,7 @@
 
 use super::Levels;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
@@ -27,6 +28,15 @@ pub(super) struct Tasks {
     data_free_bytes: Gauge,
     disk_failures: Counter,
     disk_recoveries: Counter,
+    shadows: ByRoute,
+    feedback: ByRoute,
+}
+
+/// A route, and one of a few words. Both come from the configuration and from here: no label is a client's.
+type ByRoute = Family<[(&'static str, String); 2], Counter>;
+
+fn labels(route: &str, name: &'static str, value: &str) -> [(&'static str, String); 2] {
+    [("route", route.to_owned()), (name, value.to_owned())]
 }
 
 impl Tasks {
@@ -53,6 +63,13 @@ impl Tasks {
         let queue_full = count("queue_full", "Submits refused because too many tasks wait");
         let disk_failures = count("disk_failures", "Times the engine stopped taking changes because its disk failed");
         let disk_recoveries = count("disk_recoveries", "Times it took them again by itself");
+        let mut by_route = |name: &str, help: &str| {
+            let family = ByRoute::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let shadows = by_route("shadows", "Requests run once more on another route, by how that ended");
+        let feedback = by_route("feedback", "Judgements of answers");
         let mut level = |name: &str, help: &str| {
             let gauge: Gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -70,6 +87,8 @@ impl Tasks {
             queue_full,
             disk_failures,
             disk_recoveries,
+            shadows,
+            feedback,
             waiting: level("tasks_waiting", "Tasks that wait"),
             running: level("tasks_running", "Tasks that run"),
             connections: level("connections", "Open connections"),
@@ -127,6 +146,12 @@ impl Tasks {
             | Measurement::Served(..)
             | Measurement::Asked(..)
             | Measurement::Traced(_) => {}
+            Measurement::Shadow(route, outcome) => {
+                self.shadows.get_or_create(&labels(route, "outcome", outcome)).inc();
+            }
+            Measurement::Feedback(route, score) => {
+                self.feedback.get_or_create(&labels(route, "score", score)).inc();
+            }
         }
     }
 }
