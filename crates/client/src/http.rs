@@ -14,6 +14,7 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 use tidewire_proto::batch::{BatchAccepted, BatchList, BatchPart, BatchSubmission, BatchView};
+use tidewire_proto::feedback::{Feedback, NewFeedback};
 use tidewire_proto::http::{Accepted, Ready, RetriedLetters, RetryLetters, TaskList};
 use tidewire_proto::routes::{Reloaded, RouteList};
 use tidewire_proto::trace::TraceView;
@@ -245,6 +246,11 @@ impl Http {
     /// A task's record with its input.
     pub async fn task_with_input(&self, id: &str) -> Result<TaskView, HttpError> {
         self.json(self.request(Method::GET, &format!("/v1/tasks/{}?input=true", segment(id)))).await
+    }
+
+    /// Says what one thinks of a task's answer.
+    pub async fn judge(&self, id: &str, feedback: &NewFeedback) -> Result<Feedback, HttpError> {
+        self.json(self.request(Method::POST, &format!("/v1/tasks/{}/feedback", segment(id))).json(feedback)).await
     }
 
     /// Stops a task, and waits for its end, two seconds at most.

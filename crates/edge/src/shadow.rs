@@ -125,6 +125,7 @@ async fn shadow(edge: &Edge, Offer { first, onto, .. }: &Offer) -> Result<Option
         metadata: None,
         // Whoever asked in a trace does not see it there either.
         trace: None,
+        public: false,
         turn: Turn {
             priority: Priority::Bulk,
             tokens: first.spec.turn.tokens,

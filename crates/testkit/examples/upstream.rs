@@ -12,7 +12,7 @@ use std::time::Duration;
 use tidewire_testkit::upstream::{Fault, Script, Upstream};
 
 const USAGE: &str = "options: --port N --tokens N --first-ms MS --per-ms MS --input-tokens N --models a,b --fail STATUS \
-                     --threads N";
+                     --slow-permille N --slow-ms MS --threads N";
 
 struct Options {
     port: u16,
@@ -36,6 +36,8 @@ fn options() -> Options {
             "--input-tokens" => script.input_tokens = number().into(),
             "--models" => options.models = value.split(',').map(str::to_owned).collect(),
             "--fail" => script.fault = Some(Fault::status(u16::try_from(number()).expect("a status"))),
+            "--slow-permille" => script.slow.0 = number(),
+            "--slow-ms" => script.slow.1 = Duration::from_millis(number().into()),
             "--threads" => options.threads = number() as usize,
             _ => panic!("{name} is no option; {USAGE}"),
         }

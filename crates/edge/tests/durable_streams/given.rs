@@ -104,6 +104,12 @@ impl World {
         Self { engine, clock, mortal, edge, router }
     }
 
+    /// The edge itself.
+    #[allow(dead_code, reason = "each test file uses its own part")]
+    pub(crate) fn edge(&self) -> Arc<Edge> {
+        self.edge.clone()
+    }
+
     /// Another process on what this one left.
     pub(crate) fn restarted(&self) -> Self {
         self.clock.advance(Duration::from_millis(1));

@@ -14,6 +14,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tidewire_client::proto::Submission;
+use tidewire_client::proto::feedback::{NewFeedback, Score};
 use tidewire_client::{Filter, Http, Position, Stopwatch};
 
 /// Arguments of `tidewire task`.
@@ -31,8 +32,30 @@ pub(crate) enum TaskCommand {
     Retry(OneArgs),
     /// Print a task's story: what it waited for and when, as bars over time
     Trace(OneArgs),
+    /// Say what you think of a task's answer
+    Judge(JudgeArgs),
     /// List tasks, newest first
     List(ListArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct JudgeArgs {
+    #[command(flatten)]
+    remote: Remote,
+    /// The task's id
+    id: String,
+    /// How good its answer is: `up`, `down`, or a number from -1 to 1
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
+    score: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// A word for charts; can be given several times
+    #[arg(long = "tag", value_name = "WORD")]
+    tags: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -174,6 +197,11 @@ pub(crate) async fn run(command: TaskCommand) -> Outcome {
         TaskCommand::Trace(args) => {
             let trace = Http::new(&args.remote.endpoint())?.trace(&args.id).await?;
             print(args.json, &trace, || waterfall::drawn(&trace))
+        }
+        TaskCommand::Judge(JudgeArgs { remote, id, score, comment, tags, json }) => {
+            let score = score.parse().map_or(Score::Word(score), Score::Number);
+            let given = Http::new(&remote.endpoint())?.judge(&id, &NewFeedback { score, comment, tags }).await?;
+            print(json, &given, || format!("{}\n", given.score))
         }
         TaskCommand::List(ListArgs { remote, state, model, parent, batch, lane, code, limit, cursor, json }) => {
             let filter = Filter { state, model, limit, cursor, parent, batch, lane, code };

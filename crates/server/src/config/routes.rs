@@ -201,6 +201,12 @@ mod tests {
         assert!(wrong(&route("deployments = [\"z\"]")).contains("`z`, which does not exist"));
         assert!(wrong(&route("deployments = [\"a\"]\nfallbacks = [\"r\"]")).contains("circle"));
         assert!(wrong(&route("deployments = [\"a\"]\ntries = 0")).contains("1 to 10"));
+        assert!(wrong(&route("deployments = [\"a\"]\nhedge = { after = 1.0 }")).contains("`after`"));
+        assert!(wrong(&route("deployments = [\"a\"]\nhedge = { budget = 0.9 }")).contains("`budget`"));
+        assert!(wrong(&route("deployments = [\"a\"]\nshadow = { route = \"b\", share = 2.0 }")).contains("`share`"));
+        assert!(
+            wrong(&route("deployments = [\"a\"]\nshadow = { route = \"r\", share = 1.0 }")).contains("no other route")
+        );
         let zero = "[[deployment]]\nname = \"c\"\nbackend = \"scripted\"\nrequests_per_minute = 0\n";
         assert!(wrong(zero).contains("requests_per_minute"));
         assert_eq!(contradiction(&config("")), None);

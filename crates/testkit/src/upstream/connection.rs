@@ -70,7 +70,7 @@ impl<'a> Connection<'a> {
             asked.model = request::model_of(&request.head).unwrap_or_default().into();
         }
         let part = self.shared.program.part(&asked.model);
-        let began = now();
+        let mut began = now();
         let inputs = if request.path == Path::Embeddings { embeddings::inputs(&asked) } else { Vec::new() };
         let ticket = self.shared.seen.begin(|| Call {
             model: asked.model.clone().into_owned(),
@@ -84,6 +84,10 @@ impl<'a> Connection<'a> {
             began: began.into_std(),
             ended: None,
         });
+        if self.shared.seen.is_one_in(part.script.slow.0) {
+            // The whole schedule comes later.
+            began += part.script.slow.1;
+        }
         // A resume that came before this call is not for it.
         self.resumed.borrow_and_update();
         let ended = if !asked_well {

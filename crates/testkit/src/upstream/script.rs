@@ -9,6 +9,8 @@ pub struct Script {
     pub tokens: u32,
     /// From the request to the first token.
     pub first_token: Duration,
+    /// How many of a thousand calls wait how much longer, spread evenly.
+    pub slow: (u32, Duration),
     /// From a token to the next. The schedule is absolute: a late token does not delay those after it.
     pub per_token: Duration,
     /// What a truthful count says of the prompt.
@@ -36,6 +38,7 @@ impl Default for Script {
         Self {
             tokens: 10,
             first_token: Duration::ZERO,
+            slow: (0, Duration::ZERO),
             per_token: Duration::ZERO,
             input_tokens: 7,
             cached_tokens: 0,

@@ -119,6 +119,12 @@ impl Seen {
         ticket
     }
 
+    /// Whether the newest call is one of so many of a thousand, spread evenly.
+    pub(super) fn is_one_in(&self, permille: u32) -> bool {
+        let (calls, permille) = (self.begun.load(Relaxed), u64::from(permille));
+        calls * permille / 1000 != calls.saturating_sub(1) * permille / 1000
+    }
+
     pub(super) fn sent(&self, ticket: Ticket, tokens: u64) {
         self.tokens.fetch_add(tokens, Relaxed);
         self.change(ticket, |call| call.tokens += tokens);

@@ -78,6 +78,7 @@ pub(in crate::cli) fn one(task: &TaskView) -> String {
         ("batch", &task.batch),
         ("retry of", &task.retry_of),
         ("retried as", &task.retried_as),
+        ("shadow of", &task.shadow_of),
     ];
     for (name, value) in named {
         if let Some(value) = value {
@@ -111,6 +112,9 @@ pub(in crate::cli) fn one(task: &TaskView) -> String {
     if let Some(error) = task.end.as_ref().and_then(|end| end.get("error")) {
         let part = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
         line("error", &format!("{} ({})", part("message"), part("code")));
+    }
+    if let Some(feedback) = task.feedback {
+        line("feedback", &format!("{}, mean {:.2}", feedback.count, feedback.score));
     }
     if let Some(metadata) = &task.metadata {
         line("metadata", metadata.get());
