@@ -66,9 +66,12 @@ pub(crate) fn offer(edge: &Edge, task: &Task) {
         return;
     }
     let onto = shadow.route.clone();
-    let place = edge.shadows.room.clone().try_acquire_owned().ok();
-    let offered = place.map(|place| edge.shadows.offers.try_send(Offer { first: task.clone(), onto, _place: place }));
-    if !matches!(offered, Some(Ok(()))) {
+    let place = edge.shadows.room.clone().try_acquire_owned();
+    let offered = place.is_ok_and(|place| {
+        let offer = Offer { first: task.clone(), onto, _place: place };
+        edge.shadows.offers.try_send(offer).is_ok()
+    });
+    if !offered {
         count(edge, &route.name, Outcome::Dropped);
     }
 }

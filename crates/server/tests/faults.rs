@@ -23,9 +23,9 @@ use tokio::task::JoinSet;
 
 const SEED: u64 = 0xFA_0175;
 /// Cases of a share: each fault, kind and face comes several times, in a few seconds of a debug build on two cores.
-const SHARE: usize = 48;
-/// Cases of one server: each has three deployments.
-const CASES_PER_SERVER: usize = 140;
+const SHARE: usize = 40;
+/// Cases of one server: each has five deployments.
+const CASES_PER_SERVER: usize = 100;
 /// Cases at once: as many as a debug build on two cores serves without mistaking its own slowness for a stall.
 const AT_ONCE: usize = 16;
 
@@ -46,7 +46,7 @@ fn judge(case: &Case, face: Face, got: &Got) -> Verdict {
         Got::Answer(text) => Verdict::Wrong(format!("looks whole: {text:?}")),
         Got::Error { code, .. } if code.is_empty() => Verdict::Wrong("an error without a code".to_owned()),
         Got::Error { code, .. } if case.twin => {
-            let excused = face == Face::ChatStream && code == "rewound" && case.may_have_spoken();
+            let excused = face.is_final() && code == "rewound" && case.may_have_spoken();
             if excused { Verdict::Honest(code.clone()) } else { Verdict::Wrong(format!("a twin was there: {code}")) }
         }
         Got::Error { code, retry_after, .. } => {
@@ -59,12 +59,20 @@ fn judge(case: &Case, face: Face, got: &Got) -> Verdict {
 
 /// Runs one case over all faces.
 async fn run(server: Arc<Server>, case: Case) -> Vec<(Face, Verdict)> {
-    let (stream, whole, native) = tokio::join!(
+    let (chat, chat_whole, response, response_whole, native) = tokio::join!(
         faces::chat_stream(&server, &case),
         faces::chat_whole(&server, &case),
+        faces::responses_stream(&server, &case),
+        faces::responses_whole(&server, &case),
         faces::native(&server, &case)
     );
-    let got = [vec![(Face::ChatStream, stream), (Face::ChatWhole, whole)], native].concat();
+    let openai = vec![
+        (Face::ChatStream, chat),
+        (Face::ChatWhole, chat_whole),
+        (Face::ResponsesStream, response),
+        (Face::ResponsesWhole, response_whole),
+    ];
+    let got = [openai, native].concat();
     got.into_iter().map(|(face, got)| (face, judge(&case, face, &got))).collect()
 }
 

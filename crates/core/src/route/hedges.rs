@@ -90,15 +90,11 @@ impl Hedges {
 
     /// Takes one hedge out of the budget; where there is none, that is counted.
     pub fn take(&self, route: &Arc<str>) -> bool {
-        self.with(route, |track| match track.budget.checked_sub(ONE) {
-            Some(left) => {
-                track.budget = left;
-                true
-            }
-            None => {
-                track.counts.denied += 1;
-                false
-            }
+        self.with(route, |track| {
+            let left = track.budget.checked_sub(ONE);
+            track.budget = left.unwrap_or(track.budget);
+            track.counts.denied += u64::from(left.is_none());
+            left.is_some()
         })
     }
 

@@ -21,7 +21,7 @@ impl Shadow {
     pub fn takes(&self, task: TaskId) -> bool {
         let hash = hash(task.to_string().as_bytes());
         // The high bits of the product are even; the low ones of a sum of products need not be.
-        u128::from(hash) * u128::from(WHOLE) >> 64 < u128::from(self.per_million)
+        (u128::from(hash) * u128::from(WHOLE)) >> 64 < u128::from(self.per_million)
     }
 }
 

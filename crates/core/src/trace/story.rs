@@ -45,6 +45,15 @@ struct Started {
     worker: String,
     deployment: String,
     model: String,
+    hedge: Option<Hedge>,
+}
+
+/// Of an attempt that began earlier, for which a second deployment was asked: the one that was left.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Hedge {
+    deployment: String,
+    after_ms: u64,
 }
 
 #[derive(Default, Deserialize)]
@@ -157,6 +166,13 @@ impl<'a> Story<'a> {
     }
 
     fn started(&mut self, event: &Event) {
+        let started: Started = serde_json::from_slice(&event.data).unwrap_or_default();
+        if let (Some(hedge), Some(attempt)) = (&started.hedge, &mut self.attempt) {
+            attempt.span.note("tidewire.hedge.heard", started.deployment.as_str());
+            attempt.span.note("tidewire.hedge.left", hedge.deployment.as_str());
+            attempt.span.note("tidewire.hedge.after_ms", hedge.after_ms);
+            return;
+        }
         // No `retry` and no `end`: the worker was lost, or handed the task back.
         if let Some(lost) = self.attempt.take() {
             let at = lost.last;
@@ -165,7 +181,6 @@ impl<'a> Story<'a> {
             self.waiting.get_or_insert(again);
         }
         self.no_more_waiting(event.at, Status::Ok);
-        let started: Started = serde_json::from_slice(&event.data).unwrap_or_default();
         let operation = Operation::of(&self.task.spec).name();
         let mut span = self.span(Part::Attempt, event.offset, event.at);
         span.name = format!("{operation} {}", started.model);

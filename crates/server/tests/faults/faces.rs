@@ -12,6 +12,8 @@ use tidewire_proto::Submission;
 pub(crate) enum Face {
     ChatStream,
     ChatWhole,
+    ResponsesStream,
+    ResponsesWhole,
     WebSocket,
     Sse,
     LongPoll,
@@ -19,8 +21,21 @@ pub(crate) enum Face {
 }
 
 impl Face {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::ChatStream, Self::ChatWhole, Self::WebSocket, Self::Sse, Self::LongPoll, Self::Text];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::ChatStream,
+        Self::ChatWhole,
+        Self::ResponsesStream,
+        Self::ResponsesWhole,
+        Self::WebSocket,
+        Self::Sse,
+        Self::LongPoll,
+        Self::Text,
+    ];
+
+    /// Whether it tells words before the answer is whole, and can't take them back.
+    pub(crate) fn is_final(self) -> bool {
+        matches!(self, Self::ChatStream | Self::ResponsesStream)
+    }
 
     /// Whether its errors have room for when to come again.
     pub(crate) fn tells_when(self) -> bool {
@@ -126,6 +141,51 @@ pub(crate) async fn chat_whole(server: &Server, case: &Case) -> Got {
         Some(text) => Got::Answer(text.to_owned()),
         None => Got::Open(body),
     }
+}
+
+async fn respond(server: &Server, model: &str, stream: bool) -> (u16, String, String) {
+    let body = json!({ "model": model, "stream": stream, "input": "go" }).to_string();
+    ask(server, "POST", "/v1/responses", "content-type: application/json\r\n", &body).await
+}
+
+/// The text of a response's messages.
+fn output(response: &Value) -> String {
+    let items = response["output"].as_array().into_iter().flatten().filter(|item| item["type"] == "message");
+    let parts = items.flat_map(|item| item["content"].as_array().into_iter().flatten());
+    parts.filter_map(|part| part["text"].as_str()).collect()
+}
+
+/// `POST /v1/responses` with `stream`: whole where it says `response.completed`, in what is said and in what was.
+pub(crate) async fn responses_stream(server: &Server, case: &Case) -> Got {
+    let (status, head, body) = respond(server, &case.route("rstream"), true).await;
+    if status != 200 {
+        return Got::refused(status, &head, &body);
+    }
+    let mut text = String::new();
+    for data in body.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(data).expect("each event is JSON");
+        let code = |error: &Value| error["code"].as_str().unwrap_or_default().to_owned();
+        match event["type"].as_str().unwrap_or_default() {
+            "response.output_text.delta" => text += event["delta"].as_str().unwrap_or_default(),
+            // In the middle of a body nothing but the message can say when.
+            "error" => return Got::Error { code: code(&event), retry_after: true },
+            "response.failed" => return Got::Error { code: code(&event["response"]["error"]), retry_after: true },
+            "response.completed" if output(&event["response"]) == text => return Got::Answer(text),
+            "response.completed" => return Got::Answer(format!("{text:?} became {}", event["response"]["output"])),
+            _ => {}
+        }
+    }
+    Got::Open(format!("it broke off after {text:?}"))
+}
+
+/// The same without.
+pub(crate) async fn responses_whole(server: &Server, case: &Case) -> Got {
+    let (status, head, body) = respond(server, &case.route("rwhole"), false).await;
+    if status != 200 {
+        return Got::refused(status, &head, &body);
+    }
+    let response: Value = serde_json::from_str(&body).expect("the answer is JSON");
+    if response["status"] == "completed" { Got::Answer(output(&response)) } else { Got::Open(body) }
 }
 
 /// A task, read over every native face while it runs.
