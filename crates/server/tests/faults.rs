@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 const SEED: u64 = 0xFA_0175;
 /// Cases of a share: each fault, kind and face comes several times, in a few seconds of a debug build on two cores.
-const SHARE: usize = 40;
+const SHARE: usize = 28;
 /// Cases of one server: each has five deployments.
 const CASES_PER_SERVER: usize = 100;
 /// Cases at once: as many as a debug build on two cores serves without mistaking its own slowness for a stall.
