@@ -151,7 +151,8 @@ async fn an_unfinished_one_is_not_kept_and_caches_are_told_to_forget_what_is_tak
         format!("{path} application/json {key}"),
     ];
     let mut heard = std::mem::take(&mut *told.lock().unwrap());
-    (expected.sort(), heard.sort());
+    expected.sort();
+    heard.sort();
     assert_eq!(heard, expected);
     for (body, status) in
         [(json!({ "key": key }), 200), (json!({ "task": id }), 200), (json!({ "key": "x .*" }), 400), (json!({}), 400)]

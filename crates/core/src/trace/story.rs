@@ -294,7 +294,9 @@ impl<'a> Story<'a> {
             span.close(at, status);
         }
         self.push(span);
-        parts.into_iter().for_each(|part| self.push(part));
+        for part in parts {
+            self.push(part);
+        }
     }
 }
 

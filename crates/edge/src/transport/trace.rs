@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 use tidewire_core::trace::{Span, SpanId, Story, Value, each_event};
-use tidewire_core::{Task, TaskId, Trace};
+use tidewire_core::{Task, TaskId, Timestamp, Trace};
 use tidewire_proto::trace::{SpanView, TraceView};
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -104,7 +104,7 @@ fn state_of(root: &Span) -> &'static str {
 }
 
 fn view(span: &Span, now: u64) -> SpanView {
-    let (start, end) = (span.start.as_micros(), span.end.map(|end| end.as_micros()));
+    let (start, end) = (span.start.as_micros(), span.end.map(Timestamp::as_micros));
     let json = |value: &Value| match value {
         Value::Text(text) => text.as_str().into(),
         Value::Count(count) => (*count).into(),

@@ -43,7 +43,7 @@ impl Collector {
             let mut refused = 0;
             while let Ok((mut socket, _)) = listener.accept().await {
                 // One connection after another: the exporter has but one.
-                while let Some(export) = read(&mut socket).await {
+                while let Some(export) = Box::pin(read(&mut socket)).await {
                     let status = if refused < refuse { "503 Service Unavailable" } else { "200 OK" };
                     refused += 1;
                     if status.starts_with("200") {
