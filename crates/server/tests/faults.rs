@@ -81,8 +81,8 @@ async fn run_all(cases: &[Case], upstreams: &Upstreams) -> Vec<(Case, Face, Verd
     let server = Arc::new(Server::start(&upstreams.config(cases)));
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let mut running = JoinSet::new();
-    for case in cases.iter().cloned() {
-        let (server, room) = (server.clone(), room.clone());
+    for case in cases {
+        let (case, server, room) = (case.clone(), server.clone(), room.clone());
         running.spawn(async move {
             let _place = room.acquire().await.unwrap();
             let verdicts = tokio::time::timeout(PATIENCE, run(server, case.clone())).await;

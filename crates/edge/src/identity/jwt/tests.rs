@@ -35,7 +35,7 @@ impl Fetch for Issuer {
     fn get(&self, _: &str, _: usize) -> Fetching {
         *self.asked.lock().unwrap() += 1;
         let set = self.set.lock().unwrap().clone();
-        Box::pin(std::future::ready(set.ok_or_else(|| FetchError::Status(503))))
+        Box::pin(std::future::ready(set.ok_or(FetchError::Status(503))))
     }
 
     fn post(&self, _: &str, _: Form, _: usize) -> Fetching {
