@@ -10,6 +10,7 @@ pub mod event;
 pub mod family;
 pub mod files;
 pub mod forecast;
+pub mod guard;
 pub mod id;
 pub mod ledger;
 pub mod money;

@@ -3,6 +3,7 @@
 
 mod backend;
 mod bus;
+mod checker;
 mod clock;
 mod directory;
 mod dispatch;
@@ -17,6 +18,7 @@ pub use backend::{
     Request, Run, Timeouts, UpstreamLimit,
 };
 pub use bus::{Bus, Signal, Subscription};
+pub use checker::{CheckError, Checker, Opinion, Question, Stage};
 pub use clock::Clock;
 pub use directory::{
     Directory, Expect, MAX_NAME_BYTES, MAX_RECORD_BYTES, PutError, Record, RecordName, RemoveRecordError, Shelf,

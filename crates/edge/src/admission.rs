@@ -2,6 +2,7 @@
 
 mod chat;
 mod origin;
+mod screen;
 mod turn;
 
 pub(crate) use chat::Chat;
@@ -75,22 +76,23 @@ pub(crate) async fn admit_chat(
     let text_bytes = edge.files.check(tenant, &input).await?;
     let needs = turn::needs(submission.needs.as_deref())?;
     let target = target(edge, caller, submission.model.as_deref().or(chat.model.as_deref()), &needs)?;
+    let plan = edge.catalog.plan();
+    let asked = screen::Asked { policy: plan.guards(), model: &target.name, route: &target.capability };
+    let screen::Screened { input, answer_tokens } = screen::screen(edge, caller, &asked, input, (chat, text_bytes))?;
     let on_disconnect = match submission.on_disconnect.as_deref() {
         None | Some("continue") => OnDisconnect::Continue,
         Some("stop") => OnDisconnect::Stop,
         Some(other) => return Err(invalid(format!("`on_disconnect` is `continue` or `stop`, not `{other}`"))),
     };
     let now = edge.clock.now();
-    let asked = durability(submission.durability.as_deref())?;
+    let durable = durability(submission.durability.as_deref())?;
     let Descent { origin, durability, deadline: inherited, trace: above } =
-        origin::descent(edge, tenant, &submission, asked).await?;
+        origin::descent(edge, tenant, &submission, durable).await?;
     let trace = asked_in(caller, &submission).or(above);
-    let turn = turn::turn(
-        &submission,
-        needs,
-        now,
-        turn::estimate(tokens::estimate(&input, text_bytes), chat.answer_tokens()),
-    )?;
+    let estimate = turn::estimate(tokens::estimate(&input, text_bytes), answer_tokens);
+    let mut turn = turn::turn(&submission, needs, now, estimate)?;
+    let key = submission.idempotency_key.as_deref();
+    screen::slow_down(edge, (&asked, &input, chat), (tenant, &caller.payer), (&origin, &mut turn), (key, now))?;
     let begins = turn.start_at.unwrap_or(now);
     let spec = Spec {
         model: target.name.to_string(),
@@ -110,7 +112,7 @@ pub(crate) async fn admit_chat(
     let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);
     task.spec.trace = trace.or_else(|| edge.sampling.begin(task.id));
     task.idempotency = idempotency(submission.idempotency_key, body_hash)?;
-    Ok(Admitted::new(edge, task, caller.accounts.clone(), chat.answer_tokens(), text_bytes))
+    Ok(Admitted::new(edge, task, caller.accounts.clone(), answer_tokens, text_bytes))
 }
 
 /// The trace that a submission names: its own, or that of the request that brought it. One that can't be read begins anew.

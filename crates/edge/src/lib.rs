@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::Catalog;
 use tidewire_core::files::Files;
+use tidewire_core::guard::Loops;
 use tidewire_core::port::{Bus, Clock, Directory, EventLog, Ledger, LogKeeping, Meter, TaskStore};
 use tidewire_core::queue::Queue;
 use tidewire_core::tokens::Counter;
@@ -73,6 +74,8 @@ pub struct Edge {
     pub sampling: Sampling,
     /// What anybody may read.
     pub public: Public,
+    /// What was asked lately, in this process alone: who repeats itself is found by it.
+    pub loops: Loops,
     /// How much a client may ask for.
     pub limits: Limits,
     /// Which pages may ask, and under which names.

@@ -23,6 +23,30 @@ pub struct LimitsBody {
     pub usd_per_month: Option<f64>,
 }
 
+/// How large the requests of a key and their answers may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BoundsBody {
+    /// The largest prompt, in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// The largest request, in bytes of its JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_bytes: Option<u64>,
+    /// The longest answer, in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// What becomes of a request that asks for a longer answer: `cap` or `refuse`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
+}
+
+impl BoundsBody {
+    fn bound_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A tenant that is to be made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -94,6 +118,12 @@ pub struct NewKey {
     /// The public model names that it may use; all where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<String>>,
+    /// The names of the tools that its requests may offer a model; all where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
+    /// How large its requests and their answers may be.
+    #[serde(skip_serializing_if = "BoundsBody::bound_nothing")]
+    pub bounds: BoundsBody,
     /// The user whom all is for that comes with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -117,6 +147,12 @@ pub struct KeyChange {
     /// All of its routes; an empty list allows every one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<String>>,
+    /// All of its tools; an empty list allows every one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
+    /// All of its bounds: those that are absent here are taken away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<BoundsBody>,
     /// When it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
@@ -142,6 +178,12 @@ pub struct KeyView {
     /// The public model names that it may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<String>>,
+    /// The names of the tools that its requests may offer a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
+    /// How large its requests and their answers may be.
+    #[serde(default, skip_serializing_if = "BoundsBody::bound_nothing")]
+    pub bounds: BoundsBody,
     /// The user whom all is for that comes with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,

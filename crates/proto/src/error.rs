@@ -97,6 +97,12 @@ codes! {
     UpstreamTimeout = "upstream_timeout", 504;
     RouteUnavailable = "route_unavailable", 503;
     AttemptsExhausted = "attempts_exhausted", 502;
+    GuardBlocked = "guard_blocked", 400;
+    GuardUnavailable = "guard_unavailable", 503;
+    InputTooLarge = "input_too_large", 400;
+    OutputTooLarge = "output_too_large", 400;
+    ToolNotAllowed = "tool_not_allowed", 403;
+    RunawayLoop = "runaway_loop", 422;
     Rewound = "rewound", 502;
     Stopped = "stopped", 409;
 }

@@ -1,11 +1,13 @@
 //! What an operator can set: defaults, then `tidewire.toml`, then `TIDEWIRE_*` variables, then flags.
 
+mod guard;
 mod identity;
 mod load;
 mod reference;
 mod routes;
 mod values;
 
+pub(crate) use guard::{CheckerConfig, OutgoingConfig, policy as guards};
 pub(crate) use identity::Oidc as OidcConfig;
 pub(crate) use load::{ConfigError, check, load};
 pub(crate) use reference::reference;

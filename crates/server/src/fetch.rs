@@ -1,32 +1,35 @@
 //! Asks issuers over HTTP for the edge: for the keys that tokens are checked with, for what a sign-in needs.
 
-use http::HeaderValue;
+use crate::config::OutgoingConfig;
+use crate::outgoing::{Outgoing, SystemLookup};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use std::time::Duration;
+use http::{HeaderValue, Method};
+use std::sync::Arc;
 use tidewire_edge::identity::{Fetch, FetchError, Fetching, Form};
 
-/// How long a connection to an issuer may take.
-const CONNECT: Duration = Duration::from_secs(5);
-
-pub(crate) struct HttpFetch(reqwest::Client);
+pub(crate) struct HttpFetch(Outgoing);
 
 impl HttpFetch {
-    pub(crate) fn new() -> Result<Self, reqwest::Error> {
-        // An error says that the process has chosen its cryptography before us: that one serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        // No redirects: the operator names where the keys are, and nobody else.
-        let none = reqwest::redirect::Policy::none();
-        Ok(Self(reqwest::Client::builder().connect_timeout(CONNECT).redirect(none).build()?))
+    /// `issuer`: the URL that the operator has set. What an issuer names beside it must be public, or allowed.
+    pub(crate) fn new(outgoing: &OutgoingConfig, issuer: &str) -> Result<Self, String> {
+        Ok(Self(Outgoing::new(&outgoing.allow, issuer, Arc::new(SystemLookup))?))
     }
 }
 
 impl Fetch for HttpFetch {
     fn get(&self, url: &str, most_bytes: usize) -> Fetching {
-        Box::pin(answer(self.0.get(url), most_bytes))
+        match self.0.request(Method::GET, url) {
+            Ok(request) => Box::pin(answer(request, most_bytes)),
+            Err(refused) => Box::pin(async { Err(FetchError::Failed(refused)) }),
+        }
     }
 
     fn post(&self, url: &str, form: Form, most_bytes: usize) -> Fetching {
-        let mut request = self.0.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = match self.0.request(Method::POST, url) {
+            Ok(request) => request,
+            Err(refused) => return Box::pin(async { Err(FetchError::Failed(refused)) }),
+        };
+        let mut request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         request = request.header(ACCEPT, "application/json").body(form.body);
         if let Some(authorization) = form.authorization {
             let Ok(mut value) = HeaderValue::from_str(&authorization) else {
@@ -41,7 +44,19 @@ impl Fetch for HttpFetch {
 }
 
 async fn answer(request: reqwest::RequestBuilder, most_bytes: usize) -> Result<Vec<u8>, FetchError> {
-    let failed = |error: reqwest::Error| FetchError::Failed(error.without_url().to_string());
+    // The last reason is the one that says what to do, such as an address that may not be called.
+    let failed = |error: reqwest::Error| {
+        let error = error.without_url();
+        let mut told = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(reason) = source {
+            source = reason.source();
+            if source.is_none() {
+                told = format!("{told}: {reason}");
+            }
+        }
+        FetchError::Failed(told)
+    };
     let mut answer = request.send().await.map_err(failed)?;
     if !answer.status().is_success() {
         return Err(FetchError::Status(answer.status().as_u16()));

@@ -2,6 +2,7 @@
 //! put together in `wiring`, how it listens in `listen`, how it ends in `serve`.
 
 mod caches;
+mod checker;
 mod cli;
 mod clock;
 mod config;
@@ -10,6 +11,7 @@ mod fetch;
 mod operations;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod outgoing;
 mod reload;
 mod serve;
 mod telemetry;

@@ -27,6 +27,12 @@ const LIVE: &[&str] = &[
     "identity",
     "jwt",
     "oidc",
+    "guard",
+    "guards",
+    "bounds",
+    "runaway",
+    "checker",
+    "outgoing",
     "log.filter",
 ];
 
@@ -171,7 +177,7 @@ fn differ(path: &str, before: &toml::Value, after: &toml::Value, into: &mut Vec<
             }
         }
         (before, after) if before == after => {}
-        (before, after) if ["deployment", "route"].contains(&path) => {
+        (before, after) if ["deployment", "route", "guard"].contains(&path) => {
             let by_name = |list: &Value| -> std::collections::BTreeMap<String, Value> {
                 let named = |item: &Value| Some((item.get("name")?.as_str()?.to_owned(), item.clone()));
                 list.as_array().into_iter().flatten().filter_map(named).collect()

@@ -1,6 +1,7 @@
 //! `tidewire serve`: puts the server together, serves, and ends it in order.
 
 use crate::caches::HttpCaches;
+use crate::checker::Names;
 use crate::clock::SystemClock;
 use crate::config::{Config, EngineKind};
 use crate::documents;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::catalog::Takes;
 use tidewire_core::files::{self, Files};
+use tidewire_core::guard::Loops;
 use tidewire_core::port::Clock;
 use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::tokens::Counter;
@@ -62,7 +64,9 @@ pub(crate) async fn serve(
         engines.shutdown().await;
         return Err(wiring::identity::nobody(&config).into());
     }
-    let deployments = Arc::new(Deployments::make(&config, &upstreams, &clock)?);
+    let known = identity.clone();
+    let names: Names = Arc::new(move |tenant| known.tenant_name(tenant));
+    let deployments = Arc::new(Deployments::make(&config, &upstreams, &clock, names)?);
     let catalog = deployments.catalog.clone();
     metrics.bound_routes_by(catalog.clone());
     let server = Server::start(
@@ -158,6 +162,7 @@ impl Server {
             streams: Streams::new(&*clock),
             sampling: wiring::otlp::sampling(config),
             public: public(config, caches),
+            loops: Loops::default(),
             limits: limits(config),
             access: Access {
                 allowed_origins: config.access.origins.clone(),

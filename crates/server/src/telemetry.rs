@@ -2,6 +2,7 @@
 //! number of series is bounded by the configuration.
 
 mod gen_ai;
+mod guards;
 mod ledger;
 mod log;
 mod process;
@@ -25,6 +26,7 @@ pub(crate) struct Metrics {
     tasks: tasks::Tasks,
     gen_ai: gen_ai::GenAi,
     ledger: ledger::Ledger,
+    guards: guards::Guards,
     process: process::Process,
     pub(crate) traces: traces::Traces,
 }
@@ -37,6 +39,7 @@ impl Metrics {
             tasks: tasks::Tasks::new(&mut ours),
             traces: traces::Traces::new(&mut ours),
             ledger: ledger::Ledger::new(&mut ours),
+            guards: guards::Guards::new(&mut ours),
             gen_ai: gen_ai::GenAi::new(&mut shared, providers),
             process: process::Process::new(&mut shared),
             registries: Mutex::new([ours, shared]),
@@ -94,5 +97,6 @@ impl Meter for Metrics {
         }
         self.tasks.record(measurement);
         self.gen_ai.record(measurement);
+        self.guards.record(measurement);
     }
 }

@@ -2,6 +2,7 @@
 
 mod deployments;
 mod engines;
+mod guards;
 pub(crate) mod identity;
 mod local;
 pub(crate) mod otlp;

@@ -25,6 +25,9 @@ const LABELS: &[&str] = &[
     "route",
     "state",
     "outcome",
+    // Of guardrails.
+    "rule",
+    "action",
 ];
 
 /// One line of Prometheus text.

@@ -203,6 +203,7 @@ pub(crate) async fn server(world: Arc<World>) -> turmoil::Result {
         streams: Streams::new(&*parts.clock),
         sampling: tidewire_core::trace::Sampling::OFF,
         public: tidewire_edge::Public::default(),
+        loops: tidewire_core::guard::Loops::default(),
         limits: Limits::default(),
         access: Access { allowed_hosts: vec![SERVER.to_owned()], ..Access::default() },
         identity: Arc::new(Identity::development()),

@@ -4,6 +4,7 @@
 use crate::Worker;
 use crate::draft::{Barred, Draft, RetryNote, StartNote, json};
 use crate::ends::{failure, no_route};
+use crate::guarded::guarded;
 use crate::hedged::{Race, Raced, Second, Terms};
 use crate::keeper::{Leash, Order};
 use crate::pump::{Call, Finish, Pumped, pump};
@@ -190,6 +191,7 @@ impl Trip<'_> {
             return Ok(Pumped::unasked(Finish::Refused(refused)));
         }
         let model = deployment.model(&task.spec.model);
+        let backend = guarded(worker, task, &self.plan, backend);
         let attempt = self.lease.attempt;
         let note =
             StartNote { attempt, worker: &worker.name.0, deployment: &deployment.name, model: &model, hedge: None };
@@ -213,6 +215,8 @@ impl Trip<'_> {
         let mut pumped = pump(worker, task, draft, leash, opening, call).await?;
         let verdict = match &pumped.finish {
             Finish::Whole(_) => Verdict::Whole,
+            // A guardrail of ours says nothing about the deployment.
+            Finish::Failed(error) if error.fault.is_ours() => Verdict::Cut,
             Finish::Failed(error) => Verdict::Failed(error),
             Finish::Called(Order::Go | Order::HandBack | Order::Stop | Order::Lost)
             | Finish::TooLate
@@ -231,6 +235,7 @@ impl Trip<'_> {
     fn second(&self, input: &Bytes, trace: Option<Header>) -> Option<Second> {
         let flight = self.choose().ok()?;
         let backend = self.worker.backends.get(&flight.deployment.name)?;
+        let backend = guarded(self.worker, self.task, &self.plan, backend);
         let (model, timeouts) = (flight.deployment.model(&self.task.spec.model), self.plan.timeouts(&flight.route));
         let request = Request { model, input: input.clone(), committed: String::new(), timeouts, trace };
         Some(Second { flight, backend, request })

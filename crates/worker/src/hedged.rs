@@ -273,7 +273,9 @@ impl<'a> Race<'a> {
         if is_first {
             state.swap(first_heard);
         }
-        self.lose(&mut state, Verdict::Failed(error), None);
+        // A guardrail of ours says nothing about the deployment.
+        let verdict = if error.fault.is_ours() { Verdict::Cut } else { Verdict::Failed(error) };
+        self.lose(&mut state, verdict, None);
     }
 
     /// One of the two has spoken.

@@ -12,6 +12,7 @@ pub mod embeddings;
 mod ends;
 mod failover;
 mod files;
+mod guarded;
 mod health;
 mod hedged;
 mod keeper;

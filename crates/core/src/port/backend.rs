@@ -216,6 +216,10 @@ pub enum Fault {
     TimedOut,
     /// The answer broke off or made no sense: retry.
     Broken,
+    /// A guardrail of ours forbids the prompt or the answer: no retry, and no fault of the upstream.
+    Blocked,
+    /// A guardrail of ours gave no answer, and nothing passes without: no retry, and no fault of the upstream.
+    Unchecked,
 }
 
 impl Fault {
@@ -231,7 +235,14 @@ impl Fault {
             Self::Unreachable => "upstream_unreachable",
             Self::TimedOut => "upstream_timeout",
             Self::Broken => "upstream_broken",
+            Self::Blocked => "guard_blocked",
+            Self::Unchecked => "guard_unavailable",
         }
+    }
+
+    /// Whether the upstream had no part in it: its failure or success is still to be seen.
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::Blocked | Self::Unchecked)
     }
 
     /// Whether another attempt can help.

@@ -47,6 +47,13 @@ pub enum Measurement<'a> {
     Shadow(&'a str, &'static str),
     /// Somebody has judged an answer of this route: `up`, `down`, `neutral`.
     Feedback(&'a str, &'static str),
+    /// A guardrail did something: which one, by the configuration's name for it, and what.
+    Guarded {
+        /// Which.
+        rule: &'a str,
+        /// What it did.
+        action: &'static str,
+    },
 }
 
 /// What an answer is an answer to. No ids: each of these becomes a label, and the configuration says how many there are.

@@ -72,7 +72,9 @@ pub(super) fn blames_upstream(error: &BackendError) -> bool {
         Fault::RateLimited | Fault::Overloaded | Fault::Unreachable | Fault::TimedOut | Fault::Broken => true,
         // Our key or our account, not the client's. A 403 may be about what the client wrote.
         Fault::Unauthorized => matches!(error.status, Some(401 | 402)),
-        Fault::InvalidRequest | Fault::ContextTooLong | Fault::UnknownModel => false,
+        Fault::InvalidRequest | Fault::ContextTooLong | Fault::UnknownModel | Fault::Blocked | Fault::Unchecked => {
+            false
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The routes and deployments of one configuration: fixed, checked, and exchanged as a whole.
 
 use super::{Deployment, Member, Route, Takes};
+use crate::guard::Policy;
 use crate::money::Price;
 use crate::port::Timeouts;
 use std::collections::{BTreeSet, HashMap};
@@ -14,6 +15,7 @@ pub struct Plan {
     deployment_by_name: HashMap<Arc<str>, Arc<Deployment>>,
     route_by_name: HashMap<Arc<str>, Arc<Route>>,
     timeouts: Option<Timeouts>,
+    guards: Arc<Policy>,
 }
 
 /// Why routes and deployments make no plan.
@@ -207,6 +209,18 @@ impl Plan {
     pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = Some(timeouts);
         self
+    }
+
+    /// With these guardrails.
+    #[must_use]
+    pub fn with_guards(mut self, guards: Policy) -> Self {
+        self.guards = Arc::new(guards);
+        self
+    }
+
+    /// What may be asked and said.
+    pub fn guards(&self) -> &Arc<Policy> {
+        &self.guards
     }
 
     /// How long a request of a route waits for what.

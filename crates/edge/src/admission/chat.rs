@@ -6,6 +6,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// OpenAI chat JSON, as far as the server itself looks at it.
 #[derive(Default, serde::Deserialize)]
@@ -31,6 +32,9 @@ pub(crate) struct Chat<'a> {
     /// Nothing is written in answer: it asks for embeddings.
     #[serde(skip)]
     wordless: bool,
+    /// One of the tasks that it asks for was looked at.
+    #[serde(skip)]
+    looked_at: AtomicBool,
 }
 
 #[derive(serde::Deserialize)]
@@ -47,6 +51,16 @@ impl<'a> Chat<'a> {
     /// The same request, to which nothing is written in answer.
     pub(crate) fn wordless(self) -> Self {
         Self { wordless: true, ..self }
+    }
+
+    /// Whether nothing is written in answer.
+    pub(crate) fn is_wordless(&self) -> bool {
+        self.wordless
+    }
+
+    /// Whether this was asked before. A request for several answers is several tasks, and came once.
+    pub(crate) fn was_looked_at(&self) -> bool {
+        self.looked_at.swap(true, Ordering::Relaxed)
     }
 
     /// Refuses a request without messages.

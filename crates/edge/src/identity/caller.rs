@@ -9,6 +9,7 @@ use http::request::Parts;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
+use tidewire_core::guard::Bounds;
 use tidewire_core::port::{Account, Clock, Limits};
 use tidewire_core::{Payer, TenantId, Timestamp, Trace};
 use tidewire_proto::Code;
@@ -41,6 +42,10 @@ pub struct Grant {
     pub role: Option<Role>,
     /// The public model names that it may use; all where there is none.
     pub routes: Option<Arc<[Arc<str>]>>,
+    /// The tools that it may name; all where there is none.
+    pub tools: Option<Arc<[Arc<str>]>>,
+    /// How large its requests and their answers may be.
+    pub bounds: Bounds,
     /// When its right ends by itself.
     pub expires: Option<Timestamp>,
     /// When its right ends otherwise.
@@ -76,6 +81,8 @@ impl Caller {
             scopes: Scopes::ALL,
             role: None,
             routes: None,
+            tools: None,
+            bounds: Bounds::default(),
             expires: None,
             lifetime: Lifetime::default(),
             name: "anyone".into(),

@@ -7,10 +7,13 @@ use super::table::{Table, TenantEntry};
 use super::{DEFAULT_TENANT, Identity, no_store};
 use crate::refusal::Refusal;
 use std::sync::Arc;
+use tidewire_core::guard::{Bounds, Over};
 use tidewire_core::port::{Clock, Limits, Unavailable};
 use tidewire_core::{KeyId, Money, TenantId, Timestamp};
 use tidewire_proto::Code;
-use tidewire_proto::admin::{KeyChange, KeyCreated, KeyView, LimitsBody, NewKey, NewTenant, TenantChange, TenantView};
+use tidewire_proto::admin::{
+    BoundsBody, KeyChange, KeyCreated, KeyView, LimitsBody, NewKey, NewTenant, TenantChange, TenantView,
+};
 
 /// Tenants of one server. All are in memory, at some 300 bytes each, and each is looked at by every sweep.
 const MAX_TENANTS: usize = 10_000;
@@ -21,8 +24,8 @@ const MAX_KEYS: usize = 100_000;
 /// The longest name of a tenant or a key, and of a route.
 const MAX_NAME_BYTES: usize = 128;
 
-/// The most routes that a key may name.
-const MAX_ROUTES: usize = 256;
+/// The most routes, and the most tools, that a key may name.
+const MAX_LISTED: usize = 256;
 
 /// How often a change is tried again where somebody else changed the record meanwhile.
 const MAX_TRIES: usize = 8;
@@ -86,15 +89,38 @@ fn scopes(names: &[String]) -> Result<Vec<String>, Refusal> {
     Ok(scopes.names())
 }
 
-fn routes(routes: Option<Vec<String>>) -> Result<Option<Vec<String>>, Refusal> {
-    let Some(routes) = routes.filter(|routes| !routes.is_empty()) else { return Ok(None) };
-    let fits = |route: &String| (1..=MAX_NAME_BYTES).contains(&route.len());
-    if routes.len() > MAX_ROUTES || !routes.iter().all(fits) {
+/// The routes or the tools of a key: none where every one is allowed.
+fn listed(what: &str, names: Option<Vec<String>>) -> Result<Option<Vec<String>>, Refusal> {
+    let Some(names) = names.filter(|names| !names.is_empty()) else { return Ok(None) };
+    let fits = |name: &String| (1..=MAX_NAME_BYTES).contains(&name.len());
+    if names.len() > MAX_LISTED || !names.iter().all(fits) {
         return Err(invalid(format!(
-            "`routes` is a list of at most {MAX_ROUTES} names of 1 to {MAX_NAME_BYTES} bytes"
+            "`{what}` is a list of at most {MAX_LISTED} names of 1 to {MAX_NAME_BYTES} bytes"
         )));
     }
-    Ok(Some(routes))
+    Ok(Some(names))
+}
+
+fn bounds(body: &BoundsBody) -> Result<Bounds, Refusal> {
+    let over = match body.over.as_deref() {
+        None | Some("cap") => Over::Cap,
+        Some("refuse") => Over::Refuse,
+        Some(other) => return Err(invalid(format!("`bounds.over` is `cap` or `refuse`, not `{other}`"))),
+    };
+    let BoundsBody { input_tokens, input_bytes, output_tokens, .. } = *body;
+    if output_tokens == Some(0) {
+        return Err(invalid("`bounds.output_tokens` is at least 1"));
+    }
+    Ok(Bounds { input_tokens, input_bytes, output_tokens, over })
+}
+
+fn bounds_body(bounds: &Bounds) -> BoundsBody {
+    BoundsBody {
+        input_tokens: bounds.input_tokens,
+        input_bytes: bounds.input_bytes,
+        output_tokens: bounds.output_tokens,
+        over: (bounds.over == Over::Refuse).then(|| "refuse".to_owned()),
+    }
 }
 
 fn expiry(at: Option<u64>, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
@@ -132,6 +158,8 @@ fn key_view(table: &Table, id: KeyId, key: &Key) -> KeyView {
         scopes: key.all_scopes().names(),
         role: key.role.map(|role| role.name().to_owned()),
         routes: key.routes.clone(),
+        tools: key.tools.clone(),
+        bounds: bounds_body(&key.bounds),
         user: key.user.clone(),
         created_at: key.created_at.as_millis(),
         expires_at: key.expires_at.map(Timestamp::as_millis),
@@ -254,7 +282,9 @@ impl Identity {
             created_at: clock.now(),
             scopes,
             role,
-            routes: routes(new.routes)?,
+            routes: listed("routes", new.routes)?,
+            tools: listed("tools", new.tools)?,
+            bounds: bounds(&new.bounds)?,
             user: new.user,
             expires_at: expiry(new.expires_at, clock.now())?,
             revoked_at: None,
@@ -271,13 +301,17 @@ impl Identity {
         let now = clock.now();
         let name = change.name.as_deref().map(label).transpose()?;
         let scopes = change.scopes.as_deref().map(scopes).transpose()?;
-        let routes = change.routes.map(|all| routes(Some(all))).transpose()?;
+        let routes = change.routes.map(|all| listed("routes", Some(all))).transpose()?;
+        let tools = change.tools.map(|all| listed("tools", Some(all))).transpose()?;
+        let bounds = change.bounds.as_ref().map(bounds).transpose()?;
         let expires = expiry(change.expires_at, now)?;
         let limits = change.limits.as_ref().map(limits).transpose()?;
         self.update_key(id, |key| {
             key.name = name.clone().unwrap_or_else(|| key.name.clone());
             key.scopes = scopes.clone().unwrap_or_else(|| key.scopes.clone());
             key.routes = routes.clone().unwrap_or_else(|| key.routes.clone());
+            key.tools = tools.clone().unwrap_or_else(|| key.tools.clone());
+            key.bounds = bounds.unwrap_or(key.bounds);
             key.expires_at = expires.or(key.expires_at);
             key.limits = limits.unwrap_or(key.limits);
         })

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use tidewire_core::guard::Bounds;
 use tidewire_core::port::{Directory, Expect, Limits, PutError, RecordName, Shelf, Unavailable};
 use tidewire_core::{KeyId, TenantId, Timestamp};
 
@@ -58,6 +59,10 @@ pub(super) struct Key {
     pub(super) role: Option<Role>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) routes: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tools: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Bounds::bound_nothing")]
+    pub(super) bounds: Bounds,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ use super::scope::{Role, Scopes};
 use super::secret::Hash;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use tidewire_core::guard::Bounds;
 use tidewire_core::port::{Account, Limits};
 use tidewire_core::{KeyId, Payer, TenantId};
 
@@ -88,7 +89,9 @@ impl Table {
             user_limits: tenant.record.user_limits,
             scopes: record.all_scopes(),
             role: record.role,
-            routes: record.routes.as_ref().map(|routes| routes.iter().map(|route| Arc::from(route.as_str())).collect()),
+            routes: record.routes.as_deref().map(names),
+            tools: record.tools.as_deref().map(names),
+            bounds: record.bounds,
             expires: record.expires_at,
             lifetime,
             name: record.name.as_str().into(),
@@ -146,6 +149,10 @@ impl Table {
     }
 }
 
+fn names(names: &[String]) -> Arc<[Arc<str>]> {
+    names.iter().map(|name| Arc::from(name.as_str())).collect()
+}
+
 /// The accounts that have limits: the tenant's, a key's, a user's.
 pub(super) fn accounts(
     tenant: &TenantEntry,
@@ -180,6 +187,8 @@ impl Table {
             scopes: foreign.scopes,
             role: foreign.role,
             routes: foreign.routes,
+            tools: None,
+            bounds: Bounds::default(),
             expires: foreign.expires,
             lifetime: tenant.lifetime.clone(),
             name: foreign.name,

@@ -93,6 +93,7 @@ impl World {
             streams: Streams::new(&*clock),
             sampling: tidewire_core::trace::Sampling::OFF,
             public: tidewire_edge::Public::default(),
+            loops: tidewire_core::guard::Loops::default(),
             limits,
             access: Access::default(),
             identity: Arc::new(Identity::development()),

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidewire_client::Http;
 use tidewire_client::proto::admin::{
-    KeyCreated, KeyList, KeyView, LimitsBody, NewKey, NewTenant, TenantChange, TenantList, TenantView,
+    BoundsBody, KeyCreated, KeyList, KeyView, LimitsBody, NewKey, NewTenant, TenantChange, TenantList, TenantView,
 };
 
 /// What an account may use.
@@ -40,6 +40,34 @@ impl LimitArgs {
             output_tokens_per_minute: self.output_tokens_per_minute,
             usd_per_day: self.usd_per_day,
             usd_per_month: self.usd_per_month,
+        }
+    }
+}
+
+/// How large requests and answers may be.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct BoundsArgs {
+    /// The largest prompt, in tokens
+    #[arg(long, value_name = "N")]
+    max_input_tokens: Option<u64>,
+    /// The largest request, in bytes
+    #[arg(long, value_name = "N")]
+    max_input_bytes: Option<u64>,
+    /// The longest answer, in tokens
+    #[arg(long, value_name = "N")]
+    max_output_tokens: Option<u64>,
+    /// Refuse requests for a longer answer, in the place of giving them this one
+    #[arg(long)]
+    refuse_longer: bool,
+}
+
+impl BoundsArgs {
+    fn body(&self) -> BoundsBody {
+        BoundsBody {
+            input_tokens: self.max_input_tokens,
+            input_bytes: self.max_input_bytes,
+            output_tokens: self.max_output_tokens,
+            over: self.refuse_longer.then(|| "refuse".to_owned()),
         }
     }
 }
@@ -101,6 +129,11 @@ pub(crate) struct CreateKey {
     /// Public model names that it may use; all unless told otherwise
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     routes: Option<Vec<String>>,
+    /// Names of tools that its requests may offer a model; all unless told otherwise
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    tools: Option<Vec<String>>,
+    #[command(flatten)]
+    bounds: BoundsArgs,
     /// The user whom all is for that comes with it
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -196,6 +229,8 @@ async fn create(args: CreateKey) -> Outcome {
         scopes: args.scopes,
         role: args.role,
         routes: args.routes,
+        tools: args.tools,
+        bounds: args.bounds.body(),
         user: args.user,
         expires_at: args.days.map(days_from_now),
         limits: args.limits.body(),
@@ -275,6 +310,8 @@ fn about(key: &KeyView) -> String {
         line("role", role);
     }
     line("scopes", &key.scopes.join(", "));
+    let tools = key.tools.as_ref().map_or_else(|| "all".to_owned(), |tools| tools.join(", "));
+    line("tools", &tools);
     line("routes", &key.routes.as_ref().map_or_else(|| "all".to_owned(), |routes| routes.join(", ")));
     if let Some(user) = &key.user {
         line("user", user);

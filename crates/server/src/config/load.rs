@@ -158,7 +158,7 @@ fn contradiction(config: &Config) -> Option<String> {
             return Some(format!("the deployment `{name}` {what}"));
         }
     }
-    super::routes::contradiction(config)
+    super::routes::contradiction(config).or_else(|| super::guard::contradiction(config))
 }
 
 fn incomplete(deployment: &DeploymentConfig) -> Option<&'static str> {

@@ -179,6 +179,52 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("log.format", "\"text\"", "`text` or `json`, on stderr"),
     setting("log.filter", "\"info\"", "what is logged: a level, or directives such as \"info,tidewire_worker=debug\""),
     setting(
+        "guards.window_bytes",
+        "512",
+        "how much of an answer is held back at most while it could still become part of a [[guard]]'s match, in bytes; of a \
+         longer match, what lies further back is told",
+    ),
+    setting("runaway.window_s", "60", "over how long an agent's repetitions are counted, in seconds"),
+    setting(
+        "runaway.slow_after",
+        "0",
+        "from so many same requests (or same tool calls in a row) on, its requests start later; 0 switches it off",
+    ),
+    setting("runaway.stop_after", "0", "from so many on they are refused with `runaway_loop`; 0 switches it off"),
+    setting(
+        "runaway.delay_ms",
+        "1000",
+        "how much later the first one starts, in milliseconds; it doubles, up to a minute",
+    ),
+    setting(
+        "checker.url",
+        "\"\"",
+        "ask this service whether a prompt or an answer may pass: `POST` with `stage`, `task`, `route`, `tenant`, `text`; none \
+         while it is empty",
+    ),
+    setting("checker.key_env", "\"CHECKER_KEY\"", "the variable that holds its key, sent as a bearer token"),
+    setting(
+        "checker.timeout_ms",
+        "2000",
+        "how long an opinion may take, the wait for a place included, in milliseconds",
+    ),
+    setting(
+        "checker.on_failure",
+        "\"closed\"",
+        "without an opinion: `closed` fails the task, and holds text back until it was checked; `open` lets it pass, at once",
+    ),
+    setting("checker.prompts", "true", "ask before the model is asked"),
+    setting("checker.answers", "true", "ask while it answers, and at the end"),
+    setting("checker.every_chars", "400", "after so many further characters of an answer"),
+    setting("checker.concurrency", "64", "questions at once"),
+    setting("checker.routes", "[]", "public model names that it is asked for; all unless set"),
+    setting(
+        "outgoing.allow",
+        "[]",
+        "networks that the server may call of its own beside public ones, such as \"10.0.0.0/8\": for the checker, and for \
+         issuers of keys; a URL that names an address itself needs none",
+    ),
+    setting(
         "otlp.endpoint",
         "\"\"",
         "a collector's base URL, such as \"http://127.0.0.1:4318\", which gets the spans of tasks that ended; none while it is empty",
@@ -321,7 +367,41 @@ pub(super) const SETTINGS: &[Setting] = &[
         "run this share of its requests once more on another route, after the first answer, for operators to compare. Off unless \
          set",
     ),
+    setting("guard.name", "\"no-keys\"", "name of a [[guard]], which refusals and metrics tell"),
+    setting(
+        "guard.pattern",
+        "\"(?i)project bluebird\"",
+        "what it looks for: a regular expression, without look-around",
+    ),
+    setting(
+        "guard.built_in",
+        "\"aws_access_key\"",
+        "or one of `email`, `credit_card` (its check digit is checked), `us_ssn`, `aws_access_key`, `openai_key`, `github_token`",
+    ),
+    setting("guard.place", "\"both\"", "where: in the `prompt`, in the `answer`, or in `both`"),
+    setting(
+        "guard.action",
+        "\"mask\"",
+        "`mask`: the replacement stands in its place, and what was there is not stored; `block`: `guard_blocked`",
+    ),
+    setting("guard.replacement", "\"[no-keys]\"", "what stands in its place; its name in brackets unless set"),
+    setting("guard.routes", "[\"chat\"]", "public model names that it is for; all unless set"),
+    setting("bounds.routes", "[\"chat\"]", "public model names that a [[bounds]] is for; all unless set"),
+    setting(
+        "bounds.input_tokens",
+        "8000",
+        "the largest prompt, in tokens; counted up to 8 KiB where the model's tokenizer is known, else estimated",
+    ),
+    setting("bounds.input_bytes", "65536", "the largest request, in bytes of its JSON"),
+    setting("bounds.output_tokens", "1000", "the longest answer; a request that does not say gets this `max_tokens`"),
+    setting("bounds.over", "\"cap\"", "a request for a longer answer gets this one (`cap`), or is refused (`refuse`)"),
 ];
+
+/// Tables of which there may be any number.
+const SEVERAL: &[&str] = &["deployment", "route", "guard", "bounds"];
+
+/// Settings that are shown as an example.
+const WITHOUT_DEFAULT: &[&str] = &["oidc.client_secret_env", "checker.key_env"];
 
 /// A whole commented `tidewire.toml`.
 pub(crate) fn reference() -> String {
@@ -335,15 +415,15 @@ pub(crate) fn reference() -> String {
         if table != section {
             section = table;
             match table {
-                "deployment" | "route" => {
+                several if SEVERAL.contains(&several) => {
                     out.push_str(&["\n# Any number of these:\n# [[", table, "]]\n"].concat());
                 }
                 _ => out.push_str(&["\n[", table, "]\n"].concat()),
             }
         }
         // What has no default is shown as a comment, so that the file as printed is one that works.
-        let has_none = |setting: &Setting| setting.value.contains('~') || setting.path == "oidc.client_secret_env";
-        let mark = if matches!(table, "deployment" | "route") || has_none(setting) { "# " } else { "" };
+        let has_none = |setting: &Setting| setting.value.contains('~') || WITHOUT_DEFAULT.contains(&setting.path);
+        let mark = if SEVERAL.contains(&table) || has_none(setting) { "# " } else { "" };
         out.push_str(&["# ", setting.meaning, "\n", mark, key, " = ", setting.value, "\n"].concat());
     }
     out
@@ -375,10 +455,8 @@ mod tests {
         let mut known = BTreeSet::new();
         paths(&toml::from_str(&text).unwrap(), "", &mut known);
         let documented: BTreeSet<String> = SETTINGS.iter().map(|setting| setting.path.to_owned()).collect();
-        let missing: Vec<_> = known
-            .iter()
-            .filter(|path| !["deployment", "route"].contains(&path.as_str()) && !documented.contains(*path))
-            .collect();
+        let missing: Vec<_> =
+            known.iter().filter(|path| !SEVERAL.contains(&path.as_str()) && !documented.contains(*path)).collect();
         assert!(missing.is_empty(), "undocumented: {missing:?}");
 
         let as_file: Config = toml::from_str(&reference()).unwrap();
@@ -398,5 +476,7 @@ mod tests {
         };
         toml::from_str::<super::super::DeploymentConfig>(&table("deployment.")).unwrap();
         toml::from_str::<super::super::values::RouteConfig>(&table("route.")).unwrap();
+        toml::from_str::<super::super::guard::GuardConfig>(&table("guard.")).unwrap();
+        toml::from_str::<super::super::guard::BoundsConfig>(&table("bounds.")).unwrap();
     }
 }

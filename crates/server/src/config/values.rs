@@ -1,5 +1,6 @@
 //! The settings as types, with their defaults. `reference` documents each; a test holds the two together.
 
+use super::guard::{BoundsConfig, CheckerConfig, GuardConfig, Guards, OutgoingConfig, RunawayConfig};
 use super::identity::{Identity, Jwt, Oidc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,11 +26,17 @@ pub(crate) struct Config {
     pub(crate) jwt: Jwt,
     pub(crate) oidc: Oidc,
     pub(crate) public: Public,
+    pub(crate) guards: Guards,
+    pub(crate) runaway: RunawayConfig,
+    pub(crate) checker: CheckerConfig,
+    pub(crate) outgoing: OutgoingConfig,
     pub(crate) log: Log,
     pub(crate) otlp: Otlp,
     pub(crate) built_in: BuiltIn,
     pub(crate) deployment: Vec<DeploymentConfig>,
     pub(crate) route: Vec<RouteConfig>,
+    pub(crate) guard: Vec<GuardConfig>,
+    pub(crate) bounds: Vec<BoundsConfig>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -357,11 +364,17 @@ impl Default for Config {
             jwt: Jwt::default(),
             oidc: Oidc::default(),
             public: Public::default(),
+            guards: Guards::default(),
+            runaway: RunawayConfig::default(),
+            checker: CheckerConfig::default(),
+            outgoing: OutgoingConfig::default(),
             log: Log::default(),
             otlp: Otlp::default(),
             built_in: BuiltIn::default(),
             deployment: Vec::new(),
             route: Vec::new(),
+            guard: Vec::new(),
+            bounds: Vec::new(),
         }
     }
 }

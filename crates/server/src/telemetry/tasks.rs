@@ -145,7 +145,8 @@ impl Tasks {
             | Measurement::ServedPerToken(..)
             | Measurement::Served(..)
             | Measurement::Asked(..)
-            | Measurement::Traced(_) => {}
+            | Measurement::Traced(_)
+            | Measurement::Guarded { .. } => {}
             Measurement::Shadow(route, outcome) => {
                 self.shadows.get_or_create(&labels(route, "outcome", outcome)).inc();
             }

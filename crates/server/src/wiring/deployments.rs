@@ -1,8 +1,10 @@
 //! Which backend answers for which model.
 
+use super::guards::guards;
 use super::local::Local;
 use super::prices;
 use super::upstreams::Upstream;
+use crate::checker::Names;
 use crate::config::{BackendKind, Config, DeploymentConfig, plan, record, variable};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,6 +65,8 @@ pub(crate) struct Deployments {
     checked: Mutex<Vec<Checked>>,
     upstreams: Vec<String>,
     clock: Arc<dyn Clock>,
+    /// What tenants are called, for the checker.
+    names: Names,
     /// Calls of many callers at once.
     calls: TaskTracker,
     /// Models that run in this process.
@@ -71,7 +75,12 @@ pub(crate) struct Deployments {
 
 impl Deployments {
     /// Makes the backends of the configuration, and of `--upstream` flags.
-    pub(crate) fn make(config: &Config, upstreams: &[String], clock: &Arc<dyn Clock>) -> Result<Self, String> {
+    pub(crate) fn make(
+        config: &Config,
+        upstreams: &[String],
+        clock: &Arc<dyn Clock>,
+        names: Names,
+    ) -> Result<Self, String> {
         let deployments = Self {
             catalog: Arc::default(),
             fleet: Arc::default(),
@@ -80,6 +89,7 @@ impl Deployments {
             checked: Mutex::default(),
             upstreams: upstreams.to_vec(),
             clock: clock.clone(),
+            names,
             calls: TaskTracker::new(),
             local: Local::start(config, clock)?,
         };
@@ -152,6 +162,7 @@ impl Deployments {
             records.push(Deployment { slots: UPSTREAM_SLOTS, ..Deployment::new(name, Takes::Any) });
         }
         let plan = plan(config, records).map_err(|error| error.to_string())?;
+        let plan = plan.with_guards(guards(config, &self.names)?);
         Ok(Made { plan, configured, others, checked, restart })
     }
 

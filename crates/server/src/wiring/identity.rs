@@ -34,7 +34,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, Refused> {
     }
     let required = config.identity.required || !config.listen.ip().is_loopback();
     let session_life = session_life(config.identity.session_minutes)?;
-    Ok(Settings { required, admin_key, session_life, tokens: tokens(config)?, oidc: oidc::provider(&config.oidc)? })
+    Ok(Settings { required, admin_key, session_life, tokens: tokens(config)?, oidc: oidc::provider(config)? })
 }
 
 /// What to do about a server that others can reach, and that knows nobody.
@@ -124,6 +124,6 @@ fn source(config: &Config, algorithm: Algorithm) -> Result<Source, Refused> {
             Ok(if is_set { Source::Set(bytes) } else { Source::Pem(bytes) })
         }
         (None, "") => Err(format!("{} needs a public key: set `jwt.key_file` or `jwt.jwks_url`", jwt.algorithm).into()),
-        (None, url) => Ok(Source::Url { url: url.to_owned(), fetch: Arc::new(HttpFetch::new()?) }),
+        (None, url) => Ok(Source::Url { url: url.to_owned(), fetch: Arc::new(HttpFetch::new(&config.outgoing, url)?) }),
     }
 }

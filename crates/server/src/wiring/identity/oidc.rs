@@ -1,14 +1,15 @@
 //! Where operators sign in who have no key.
 
 use super::{Refused, secret_in};
-use crate::config::{self, OidcConfig};
+use crate::config::{self, Config, OidcConfig};
 use crate::fetch::HttpFetch;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_edge::identity::{Algorithm, CALLBACK, Oidc, Role, is_trusted_url};
 
 /// The provider, where one is set.
-pub(super) fn provider(oidc: &OidcConfig) -> Result<Option<Oidc>, Refused> {
+pub(super) fn provider(config: &Config) -> Result<Option<Oidc>, Refused> {
+    let oidc = &config.oidc;
     if oidc.issuer.is_empty() {
         return Ok(None);
     }
@@ -35,7 +36,7 @@ pub(super) fn provider(oidc: &OidcConfig) -> Result<Option<Oidc>, Refused> {
         name_claim: oidc.name_claim.clone(),
         role_claim: oidc.role_claim.clone(),
         roles: oidc.roles.iter().map(role).collect::<Result<_, _>>()?,
-        fetch: Arc::new(HttpFetch::new()?),
+        fetch: Arc::new(HttpFetch::new(&config.outgoing, &oidc.issuer)?),
     }))
 }
 
