@@ -176,6 +176,8 @@ impl Checked {
     /// The answer is whole, as the model ended it.
     fn whole(&mut self) {
         if let Some(reason) = self.finish.take() {
+            // Log probabilities of text that was checked already.
+            self.out.extend(self.held.drain(..).map(Ok));
             self.end(Ok(Chunk::Finish(reason)));
         }
     }
