@@ -173,20 +173,11 @@ impl Server {
             draining: draining.clone(),
             closing: closing.clone(),
         });
-        tracker.spawn(edge.identity.clone().keep(closing.clone()));
-        tracker.spawn(tidewire_edge::sweep_streams(edge.clone()));
-        tracker.spawn(tidewire_edge::sweep_public(edge.clone()));
+        keep_house(config, &edge);
         let reload = (source, log_filter, pool.sizes());
         let reloader = Arc::new(Reloader::new(reload, config, metrics, deployments.clone(), &edge));
         reloader.check_health();
         let operations = Operations::new(&engines, metrics, reloader.clone(), pool.running(), &edge);
-        let kept = Duration::from_hours(config.retention.age_hours);
-        tracker.spawn(tidewire_edge::keep_batches(edge.clone(), kept));
-        tracker.spawn(tidewire_edge::keep_openai_batches(edge.clone(), kept));
-        tracker.spawn(tidewire_edge::keep_feedback(edge.clone()));
-        tracker.spawn(tidewire_edge::run_shadows(edge.clone()));
-        let audited = Duration::from_hours(24).saturating_mul(config.retention.audit_days);
-        tracker.spawn(tidewire_edge::keep_audit(edge.clone(), audited));
         let router = tidewire_edge::router(edge.clone(), operations::endpoints(&Arc::new(operations)));
         tracker.spawn(listen(listener, router, edge, config.limits.connections));
         tracker.spawn(expire(engines.clone(), clock.clone(), closing.clone()));
@@ -217,6 +208,21 @@ impl Server {
         self.deployments.shutdown();
         self.engines.shutdown().await;
     }
+}
+
+/// Starts what goes on beside all requests, until the server closes.
+fn keep_house(config: &Config, edge: &Arc<Edge>) {
+    let tracker = &edge.tracker;
+    tracker.spawn(edge.identity.clone().keep(edge.closing.clone()));
+    tracker.spawn(tidewire_edge::sweep_streams(edge.clone()));
+    tracker.spawn(tidewire_edge::sweep_public(edge.clone()));
+    let kept = Duration::from_hours(config.retention.age_hours);
+    tracker.spawn(tidewire_edge::keep_batches(edge.clone(), kept));
+    tracker.spawn(tidewire_edge::keep_openai_batches(edge.clone(), kept));
+    tracker.spawn(tidewire_edge::keep_feedback(edge.clone()));
+    tracker.spawn(tidewire_edge::run_shadows(edge.clone()));
+    let audited = Duration::from_hours(24).saturating_mul(config.retention.audit_days);
+    tracker.spawn(tidewire_edge::keep_audit(edge.clone(), audited));
 }
 
 /// Counts by the tokenizers that there are. Reading those that will be needed takes a moment, beside the start.
