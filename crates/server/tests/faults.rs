@@ -59,11 +59,13 @@ fn judge(case: &Case, face: Face, got: &Got) -> Verdict {
 
 /// Runs one case over all faces.
 async fn run(server: Arc<Server>, case: Case) -> Vec<(Face, Verdict)> {
-    let (chat, chat_whole, response, response_whole, native) = tokio::join!(
+    let (chat, chat_whole, response, response_whole, message, message_whole, native) = tokio::join!(
         faces::chat_stream(&server, &case),
         faces::chat_whole(&server, &case),
         faces::responses_stream(&server, &case),
         faces::responses_whole(&server, &case),
+        faces::messages_stream(&server, &case),
+        faces::messages_whole(&server, &case),
         faces::native(&server, &case)
     );
     let openai = vec![
@@ -71,6 +73,8 @@ async fn run(server: Arc<Server>, case: Case) -> Vec<(Face, Verdict)> {
         (Face::ChatWhole, chat_whole),
         (Face::ResponsesStream, response),
         (Face::ResponsesWhole, response_whole),
+        (Face::MessagesStream, message),
+        (Face::MessagesWhole, message_whole),
     ];
     let got = [openai, native].concat();
     got.into_iter().map(|(face, got)| (face, judge(&case, face, &got))).collect()

@@ -133,7 +133,7 @@ impl Upstreams {
             deployment(&mut config, kind, &format!("good-{}", kind.backend()), "good", &self.good);
         }
         for case in cases {
-            for run in ["stream", "whole", "rstream", "rwhole", "native"] {
+            for run in ["stream", "whole", "rstream", "rwhole", "mstream", "mwhole", "native"] {
                 let route = case.route(run);
                 deployment(&mut config, case.kind, &format!("bad-{route}"), &case.model(), &self.bad);
                 let twin = format!(", {{ name = \"good-{}\", weight = 0 }}", case.kind.backend());

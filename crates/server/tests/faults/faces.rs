@@ -14,6 +14,8 @@ pub(crate) enum Face {
     ChatWhole,
     ResponsesStream,
     ResponsesWhole,
+    MessagesStream,
+    MessagesWhole,
     WebSocket,
     Sse,
     LongPoll,
@@ -21,11 +23,13 @@ pub(crate) enum Face {
 }
 
 impl Face {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::ChatStream,
         Self::ChatWhole,
         Self::ResponsesStream,
         Self::ResponsesWhole,
+        Self::MessagesStream,
+        Self::MessagesWhole,
         Self::WebSocket,
         Self::Sse,
         Self::LongPoll,
@@ -34,7 +38,7 @@ impl Face {
 
     /// Whether it tells words before the answer is whole, and can't take them back.
     pub(crate) fn is_final(self) -> bool {
-        matches!(self, Self::ChatStream | Self::ResponsesStream)
+        matches!(self, Self::ChatStream | Self::ResponsesStream | Self::MessagesStream)
     }
 
     /// Whether its errors have room for when to come again.
@@ -186,6 +190,49 @@ pub(crate) async fn responses_whole(server: &Server, case: &Case) -> Got {
     }
     let response: Value = serde_json::from_str(&body).expect("the answer is JSON");
     if response["status"] == "completed" { Got::Answer(output(&response)) } else { Got::Open(body) }
+}
+
+async fn message(server: &Server, model: &str, stream: bool) -> (u16, String, String) {
+    let body = json!({ "model": model, "stream": stream, "max_tokens": 1000, "messages": messages() }).to_string();
+    let headers = "content-type: application/json\r\nanthropic-version: 2023-06-01\r\n";
+    ask(server, "POST", "/v1/messages", headers, &body).await
+}
+
+/// `POST /v1/messages` with `stream`, as Anthropic's clients read it: whole where it stops with a reason.
+pub(crate) async fn messages_stream(server: &Server, case: &Case) -> Got {
+    let (status, head, body) = message(server, &case.route("mstream"), true).await;
+    if status != 200 {
+        return Got::refused(status, &head, &body);
+    }
+    let (mut text, mut reason) = (String::new(), None);
+    for data in body.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(data).expect("each event is JSON");
+        match event["type"].as_str().unwrap_or_default() {
+            "content_block_delta" => text += event["delta"]["text"].as_str().unwrap_or_default(),
+            "message_delta" => reason = event["delta"]["stop_reason"].as_str().map(str::to_owned),
+            "message_stop" if reason.as_deref() == Some("end_turn") => return Got::Answer(text),
+            // In the middle of a body nothing but the message can say when.
+            "error" => {
+                let code = event["error"]["code"].as_str().unwrap_or_default().to_owned();
+                return Got::Error { code, retry_after: true };
+            }
+            _ => {}
+        }
+    }
+    Got::Open(format!("it broke off after {text:?}, {reason:?}"))
+}
+
+/// The same without.
+pub(crate) async fn messages_whole(server: &Server, case: &Case) -> Got {
+    let (status, head, body) = message(server, &case.route("mwhole"), false).await;
+    if status != 200 {
+        return Got::refused(status, &head, &body);
+    }
+    let answer: Value = serde_json::from_str(&body).expect("the answer is JSON");
+    match (answer["stop_reason"].as_str(), answer["content"][0]["text"].as_str()) {
+        (Some("end_turn"), Some(text)) => Got::Answer(text.to_owned()),
+        _ => Got::Open(body),
+    }
 }
 
 /// A task, read over every native face while it runs.
