@@ -78,11 +78,6 @@ impl Guard {
         }
     }
 
-    /// A rule forbids what is asked or answered.
-    fn forbids(&self, what: &str, rule: &str) -> BackendError {
-        BackendError::new(Fault::Blocked, format!("the rule `{rule}` forbids this {what}"))
-    }
-
     /// The checker's opinion; or, where it has none, what the policy makes of that.
     async fn ask(&self, checking: &Checking, stage: Stage, text: String) -> Result<Opinion, BackendError> {
         let question = Question { stage, task: self.task, route: self.route.clone(), text };
@@ -129,7 +124,7 @@ impl Guarded {
         self.guard.count(&hits);
         match new {
             Ok(new) => Ok(new.map_or(input, Bytes::from)),
-            Err(blocked) => Err(self.guard.forbids("prompt", &blocked.rule)),
+            Err(blocked) => Err(forbidden("prompt", &blocked.rule)),
         }
     }
 
@@ -150,6 +145,11 @@ impl Guarded {
             (false, None) => Err(self.guard.refused(Stage::Prompt, &opinion)),
         }
     }
+}
+
+/// A rule forbids what is asked or answered.
+fn forbidden(what: &str, rule: &str) -> BackendError {
+    BackendError::new(Fault::Blocked, format!("the rule `{rule}` forbids this {what}"))
 }
 
 /// The request with this text in the place of the last one that is said.

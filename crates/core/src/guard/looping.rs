@@ -172,8 +172,7 @@ impl Loops {
     ) -> Verdict {
         let Some(marks) = Marks::of(agent, route, input) else { return Verdict::Goes };
         let window = u64::try_from(now.as_millis() / runaway.window.as_millis().max(1)).unwrap_or(u64::MAX);
-        let part = now.as_millis() % runaway.window.as_millis().max(1);
-        let left = 1.0 - part as f64 / runaway.window.as_millis().max(1) as f64;
+        let left = 1.0 - (now.as_secs_f64() / runaway.window.as_secs_f64()).fract();
         let key = idempotency_key.map_or(0, |key| hash(key) | 1);
         let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut times = seen((&mut all, self.room), (tenant, marks.whole), (window, left), key);

@@ -82,7 +82,7 @@ impl Masker {
         let mut masked = Masked::default();
         let mut from = self.held;
         if self.alive.matched_after(self.base + self.held) {
-            let mut matches = Matches::of(&self.rules.rules, &self.text, from);
+            let mut matches = Matches::of(&self.rules.all, &self.text, from);
             while let Some((rule, found)) = matches.next(&self.text, from).filter(|(_, found)| found.start < until) {
                 hits.push(Hit { rule: rule.name.clone(), action: rule.action });
                 if rule.action == Action::Block {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Rules for one place of one route.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    pub(super) rules: Vec<Arc<Rule>>,
+    pub(super) all: Vec<Arc<Rule>>,
     pub(super) automaton: Automaton,
     /// How much of an answer is held back at most, in bytes.
     pub(super) window: usize,
@@ -59,12 +59,12 @@ impl<'r> Matches<'r> {
 impl Rules {
     /// These together. `window_bytes`: how much of an answer they may hold back.
     pub fn new(rules: Vec<Arc<Rule>>, window_bytes: usize) -> Result<Self, BadRule> {
-        Ok(Self { automaton: Automaton::new(&rules)?, rules, window: window_bytes })
+        Ok(Self { automaton: Automaton::new(&rules)?, all: rules, window: window_bytes })
     }
 
     /// Applies them to a whole text: what it becomes, or nothing where it stays as it is.
     pub fn apply(&self, text: &str, hits: &mut Vec<Hit>) -> Result<Option<String>, Blocked> {
-        let mut matches = Matches::of(&self.rules, text, 0);
+        let mut matches = Matches::of(&self.all, text, 0);
         let (mut out, mut from) = (String::new(), 0);
         while let Some((rule, found)) = matches.next(text, from) {
             hits.push(Hit { rule: rule.name.clone(), action: rule.action });

@@ -197,7 +197,7 @@ fn an_answer_is_capped_where_it_asks_for_more_and_where_it_does_not_say() {
 }
 
 const ON: Runaway =
-    Runaway { window: Duration::from_secs(60), slow_after: 5, stop_after: 8, delay: Duration::from_secs(1) };
+    Runaway { window: Duration::from_mins(1), slow_after: 5, stop_after: 8, delay: Duration::from_secs(1) };
 const ME: (TenantId, Agent<'static>) = (TenantId(1), Agent::Payer(Some(KeyId(7)), None));
 
 fn look(loops: &Loops, agent: (TenantId, Agent<'_>), input: &str, at_secs: u64) -> Verdict {

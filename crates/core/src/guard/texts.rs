@@ -11,13 +11,21 @@ const NO_TEXT: &[&str] = &["role", "type", "id", "tool_call_id", "image_url", "i
 
 /// Where the reader is.
 struct Level {
-    is_object: bool,
+    at: At,
     /// Strings in here are texts.
     said: bool,
-    /// The next string is a field's name.
-    at_key: bool,
     /// Whether the value of the field that was named last is said.
     value_said: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum At {
+    /// In a list.
+    Item,
+    /// In an object: the next string is a field's name.
+    Name,
+    /// In an object, after a field's name.
+    Value,
 }
 
 /// Replaces texts: `change` gives the new one where it is another. `input` is JSON that was read before.
@@ -50,15 +58,15 @@ pub fn rewritten<E>(
                 continue;
             }
             opening @ (b'{' | b'[') => {
-                let (said, is_object) = (is_said(&stack), opening == b'{');
-                stack.push(Level { is_object, said, at_key: is_object, value_said: false });
+                let at = if opening == b'{' { At::Name } else { At::Item };
+                stack.push(Level { at, said: is_said(&stack), value_said: false });
             }
             b'}' | b']' => {
                 stack.pop();
             }
             b',' => {
-                if let Some(level) = stack.last_mut() {
-                    level.at_key = level.is_object;
+                if let Some(level) = stack.last_mut().filter(|level| level.at == At::Value) {
+                    level.at = At::Name;
                 }
             }
             _ => {}
@@ -91,13 +99,13 @@ pub fn joined(input: &[u8], most_bytes: usize) -> String {
 /// The name of a field, where this string is one; and whether it is one of the request itself.
 fn key_of(stack: &mut [Level], source: &[u8]) -> Option<(String, bool)> {
     let is_top = stack.len() == 1;
-    let level = stack.last_mut().filter(|level| level.at_key)?;
-    level.at_key = false;
+    let level = stack.last_mut().filter(|level| level.at == At::Name)?;
+    level.at = At::Value;
     Some((serde_json::from_slice(source).unwrap_or_default(), is_top))
 }
 
 fn is_said(stack: &[Level]) -> bool {
-    stack.last().is_some_and(|level| if level.is_object { level.value_said } else { level.said })
+    stack.last().is_some_and(|level| if level.at == At::Item { level.said } else { level.value_said })
 }
 
 /// Where the string ends that begins at `at`.

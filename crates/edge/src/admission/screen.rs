@@ -57,7 +57,7 @@ pub(super) fn screen(
         return Err(refused(edge, "input_bytes", Code::InputTooLarge, message));
     }
     if let Some(tools) = &caller.tools {
-        check_tools(edge, tools.iter().map(|name| &**name).collect(), &input)?;
+        check_tools(edge, &tools.iter().map(|name| &**name).collect::<Vec<_>>(), &input)?;
     }
     let input = without_what_is_forbidden(edge, asked, input)?;
     let mut screened = bounded_answer(edge, &bounds, input, chat)?;
@@ -127,7 +127,7 @@ struct Tools {
 }
 
 /// Refuses a tool that the key may not name.
-fn check_tools(edge: &Edge, allowed: Vec<&str>, input: &[u8]) -> Result<(), Refusal> {
+fn check_tools(edge: &Edge, allowed: &[&str], input: &[u8]) -> Result<(), Refusal> {
     let unreadable = |error| invalid(format!("`tools` and `functions` are lists of functions: {error}"));
     let named: Tools = serde_json::from_slice(input).map_err(unreadable)?;
     for tool in named.tools.iter().chain(&named.functions).flatten() {

@@ -4,7 +4,7 @@
 //! Log probabilities belong to the text chunk before them. They come once that chunk is decided on, and never where a part of
 //! it is hidden: a token that stood there would tell it.
 
-use super::Guard;
+use super::{Guard, forbidden};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::Value;
@@ -121,7 +121,7 @@ impl Masking {
         };
         self.guard.count(&hits);
         if let Err(blocked) = taken {
-            self.fail(self.guard.forbids("answer", &blocked.rule));
+            self.fail(forbidden("answer", &blocked.rule));
         }
     }
 
