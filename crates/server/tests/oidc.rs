@@ -115,7 +115,7 @@ impl Browser {
 fn is_refused(answer: &Answer, browser: &Browser, status: u16, code: &str, what: &str) {
     assert_eq!((answer.status, answer.code().as_str()), (status, code), "{what}: {answer:?}");
     assert!(!browser.is_signed_in() && !answer.head.contains("tidewire_session="), "{what}: a session");
-    assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}");
+    assert_eq!(answer.header("cache-control"), Some("private, no-store"), "{what}");
 }
 
 async fn reload(world: &World, change: impl Fn(String) -> String) -> Value {
