@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
+use tidewire_proto::admin::{PurgeBody, Purged};
 use tidewire_proto::batch::{BatchAccepted, BatchList, BatchPart, BatchSubmission, BatchView};
 use tidewire_proto::feedback::{Feedback, NewFeedback};
 use tidewire_proto::http::{Accepted, Ready, RetriedLetters, RetryLetters, TaskList};
@@ -288,6 +289,11 @@ impl Http {
     /// Lets the server read its configuration again.
     pub async fn reload(&self) -> Result<Reloaded, HttpError> {
         self.json(self.request(Method::POST, "/v1/admin/reload")).await
+    }
+
+    /// Lets the server forget kept answers.
+    pub async fn purge_cache(&self, which: &PurgeBody) -> Result<Purged, HttpError> {
+        self.json(self.request(Method::POST, "/v1/admin/cache/purge").json(which)).await
     }
 
     /// The server's metrics, as Prometheus text.

@@ -1,5 +1,6 @@
 //! How a task ended: the data of its log's last event, and the commit point of the task.
 
+use crate::cache::Told;
 use crate::money::Money;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,9 @@ pub struct Usage {
     /// What all of it cost, by the prices of the deployments that did it; in nanodollars.
     #[serde(default, rename = "cost_nanousd", skip_serializing_if = "Money::is_zero")]
     pub cost: Money,
+    /// What it would have cost beside, had the answer not been kept, or been on its way for another task; in nanodollars.
+    #[serde(default, rename = "saved_nanousd", skip_serializing_if = "Money::is_zero")]
+    pub saved: Money,
     /// The backend gave no count for a part of it, and that part is an estimate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
@@ -56,6 +60,7 @@ impl Usage {
             output_tokens: self.output_tokens + other.output_tokens,
             reasoning_tokens: self.reasoning_tokens + other.reasoning_tokens,
             cost: self.cost.plus(other.cost),
+            saved: self.saved.plus(other.saved),
             estimated: self.estimated || other.estimated,
         }
     }
@@ -98,6 +103,9 @@ pub struct Ending {
     pub deployment: Option<String>,
     /// How many attempts it took; 0 where none began.
     pub attempts: u32,
+    /// Where the answer came from, where it was not made for this task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Told>,
 }
 
 impl Ending {

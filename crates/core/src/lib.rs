@@ -3,6 +3,7 @@
 //! Nothing here opens a socket, touches a disk, reads a clock or an environment variable: all four come in
 //! through [`port`], so that a test can repeat a run.
 
+pub mod cache;
 pub mod catalog;
 pub mod embeddings;
 pub mod ending;

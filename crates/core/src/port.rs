@@ -3,6 +3,7 @@
 
 mod backend;
 mod bus;
+mod cache;
 mod checker;
 mod clock;
 mod directory;
@@ -18,6 +19,7 @@ pub use backend::{
     Request, Run, Timeouts, UpstreamLimit,
 };
 pub use bus::{Bus, Signal, Subscription};
+pub use cache::{Cache, CacheKey, CacheStats, Kept};
 pub use checker::{CheckError, Checker, Opinion, Question, Stage};
 pub use clock::Clock;
 pub use directory::{

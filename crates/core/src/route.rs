@@ -25,6 +25,7 @@ pub use shadow::Shadow;
 pub use strategy::Strategy;
 pub use view::DeploymentView;
 
+use crate::cache::Policy;
 use crate::port::Limits;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub struct Route {
     pub hedge: Option<Hedge>,
     /// Where a share of its requests is run once more, if anywhere.
     pub shadow: Option<Shadow>,
+    /// What of its answers is kept and shared; nothing without.
+    pub cache: Option<Arc<Policy>>,
 }
 
 /// A deployment as one route sees it.
@@ -94,6 +97,7 @@ impl Route {
             limits: Limits::default(),
             hedge: None,
             shadow: None,
+            cache: None,
         }
     }
 }

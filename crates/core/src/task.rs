@@ -1,5 +1,6 @@
 //! A task: one unit of model work.
 
+use crate::cache::{REPLAY, Use};
 use crate::ending::{Ending, Failure, Outcome};
 use crate::id::{Fence, TaskId, TaskRef, TenantId, WorkerId};
 use crate::payer::Payer;
@@ -119,6 +120,19 @@ pub struct Spec {
     /// The trace that it was asked for in, or that begins with it and is exported; see [`Task::trace`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
+    /// What it makes of answers that are kept or on their way; nothing, where its route keeps and shares none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Use>,
+}
+
+impl Spec {
+    /// What it waits for: a worker of its route, or one that replays and rides.
+    pub fn waits_for(&self) -> Arc<str> {
+        match &self.cache {
+            Some(Use { rides: true, .. }) => REPLAY.into(),
+            _ => self.capability.clone(),
+        }
+    }
 }
 
 /// One key, one task: a second submit with the key gets the first one's task.

@@ -1,10 +1,12 @@
 //! Turns what a client asks for into a task, or says what is wrong with it.
 
+mod cache;
 mod chat;
 mod origin;
 mod screen;
 mod turn;
 
+pub(crate) use cache::{announce, cache_control, entered, refused};
 pub(crate) use chat::Chat;
 
 use crate::Edge;
@@ -94,7 +96,7 @@ pub(crate) async fn admit_chat(
     let key = submission.idempotency_key.as_deref();
     screen::slow_down(edge, (&asked, &input, chat), (tenant, &caller.payer), (&origin, &mut turn), (key, now))?;
     let begins = turn.start_at.unwrap_or(now);
-    let spec = Spec {
+    let mut spec = Spec {
         model: target.name.to_string(),
         capability: target.capability,
         input,
@@ -108,7 +110,8 @@ pub(crate) async fn admit_chat(
         face: submission.face,
         ..Spec::default()
     };
-    let spec = Spec { public: submission.public == Some(true), ..spec };
+    spec.public = submission.public == Some(true);
+    spec.cache = cache::uses(edge, submission.cache.as_deref(), (&spec, tenant, chat.is_wordless()))?;
     let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);
     task.spec.trace = trace.or_else(|| edge.sampling.begin(task.id));
     task.idempotency = idempotency(submission.idempotency_key, body_hash)?;

@@ -31,6 +31,7 @@ pub use transport::{Endpoint, Needs, Streams, keep_openai_batches, router, sweep
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::Catalog;
+use tidewire_core::cache::Answers;
 use tidewire_core::files::Files;
 use tidewire_core::guard::Loops;
 use tidewire_core::port::{Bus, Clock, Directory, EventLog, Ledger, LogKeeping, Meter, TaskStore};
@@ -56,6 +57,8 @@ pub struct Edge {
     pub counter: Arc<Counter>,
     /// What was uploaded.
     pub files: Arc<Files>,
+    /// Answers that are kept, and who has asked for those that are not.
+    pub answers: Arc<Answers>,
     /// Who runs next.
     pub queue: Arc<Queue>,
     /// How workers hear of a stop.

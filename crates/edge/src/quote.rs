@@ -53,6 +53,11 @@ impl Admitted {
         let output_tokens = edge.counter.forecast.output_tokens(route, max_tokens);
         let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
         task.spec.reserved = Amounts { requests: 1, input_tokens, output_tokens, cost: price.of(&usage) };
+        if let (Some(of), Some(policy)) = (&mut task.spec.cache, taken.and_then(|taken| taken.cache.as_ref()))
+            && !policy.stale_while_revalidate.is_zero()
+        {
+            of.accounts = accounts.to_vec();
+        }
         Self { task, accounts }
     }
 

@@ -1,7 +1,7 @@
 //! Takes a task: admits it, commits it, puts it in line, and only then acknowledges it.
 
 use crate::Edge;
-use crate::admission::{Chat, admit, admit_chat};
+use crate::admission::{Chat, admit, admit_chat, announce, entered, refused};
 use crate::allowance;
 use crate::identity::Caller;
 use crate::lane;
@@ -92,13 +92,22 @@ pub(crate) async fn take(edge: &Edge, mut admitted: Admitted) -> Result<Accepted
     if let Some(known) = known(edge, &admitted.task).await? {
         return Ok(known);
     }
-    let seat = hold(edge, &admitted.task)?;
-    let reserved = admitted.reserve(edge).await?;
-    let accepted = take_held(edge, seat, reserved, admitted.task).await?;
-    if !accepted.known {
-        shadow::offer(edge, &accepted.task);
+    announce(edge, &mut admitted.task);
+    let task = admitted.task.clone();
+    let taken = async {
+        let seat = hold(edge, &admitted.task)?;
+        let reserved = admitted.reserve(edge).await?;
+        take_held(edge, seat, reserved, admitted.task).await
+    };
+    let taken = taken.await;
+    match &taken {
+        Ok(accepted) if !accepted.known => {
+            entered(edge, &accepted.task);
+            shadow::offer(edge, &accepted.task);
+        }
+        Ok(_) | Err(_) => refused(edge, &task),
     }
-    Ok(accepted)
+    taken
 }
 
 /// The task that has this one's idempotency key already. Of two that come at once the commit finds the second.

@@ -162,6 +162,7 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         native(POST, "/v1/admin/keys/{id}", ADMIN_WRITE, post(admin::change_key)),
         native(POST, "/v1/admin/keys/{id}/revoke", ADMIN_WRITE, post(admin::revoke_key)),
         native(POST, "/v1/admin/public/purge", OPERATE, post(public::purge)),
+        native(POST, "/v1/admin/cache/purge", OPERATE, post(admin::purge_cache)),
         native(GET, "/v1/admin/audit", ADMIN_READ, get(admin::audit)),
         native(GET, "/v1/admin/endpoints", ADMIN_READ, get(admin::endpoints).layer(Extension(list.clone()))),
     ]

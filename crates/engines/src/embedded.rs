@@ -13,6 +13,7 @@
 
 mod archive;
 mod backup;
+mod cache;
 mod check;
 mod cold;
 mod committer;
@@ -48,6 +49,7 @@ mod varint;
 
 pub use archive::{ArchiveError, Contents, Manifest};
 pub use backup::Backup;
+pub use cache::Cache;
 pub use check::{Finding, Progress, Report, Severity, check, info};
 pub use open::{OpenError, Recovered};
 pub use restore::{RestoreError, restore, verify};

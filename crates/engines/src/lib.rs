@@ -5,3 +5,5 @@ pub mod by_durability;
 pub mod embedded;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(any(feature = "embedded", feature = "memory"))]
+mod shelf;

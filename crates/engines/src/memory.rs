@@ -14,6 +14,7 @@ use tidewire_core::port::Clock;
 use tidewire_core::{LogRef, Timestamp};
 
 mod bus;
+mod cache;
 mod directory;
 mod dispatch;
 mod event_log;
@@ -27,6 +28,7 @@ mod task_store;
 mod tasks;
 
 pub use bus::Bus;
+pub use cache::Cache;
 pub use dispatch::Dispatch;
 
 /// How much the engine may hold.

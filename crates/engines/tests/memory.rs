@@ -127,6 +127,7 @@ fn done() -> Ending {
         usage: Usage::default(),
         deployment: None,
         attempts: 1,
+        cache: None,
     }
 }
 

@@ -88,6 +88,7 @@ codes! {
     Unavailable = "unavailable", 503;
     ShuttingDown = "shutting_down", 503;
     Internal = "internal", 500;
+    NotCached = "not_cached", 504;
     DeadlineExceeded = "deadline_exceeded", 504;
     UpstreamUnauthorized = "upstream_unauthorized", 502;
     UpstreamRateLimited = "upstream_rate_limited", 429;

@@ -74,6 +74,9 @@ pub struct Submission {
     /// What other systems keep beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracestate: Option<String>,
+    /// `no-cache`, `no-store` or `only-if-cached`: what it takes of kept answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
     /// Fields that no submission has; the edge refuses them by name.
     #[serde(flatten, skip_serializing)]
     pub unknown: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
@@ -126,6 +129,7 @@ pub const FIELDS: &[&str] = &[
     "public",
     "traceparent",
     "tracestate",
+    "cache",
 ];
 
 /// A task's record as a client sees it.
@@ -196,6 +200,9 @@ pub struct TaskView {
     /// What was asked for, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Box<RawValue>>,
+    /// Names its answer in the cache, where its route keeps or shares answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_key: Option<String>,
     /// Attempts that began.
     pub attempts: u32,
     /// How many it may have.

@@ -64,6 +64,9 @@ pub struct UsageSums {
     pub reasoning_tokens: u64,
     /// What they cost, in dollars.
     pub cost_usd: f64,
+    /// What answers that were kept, or on their way for another task, would have cost, in dollars.
+    #[serde(default)]
+    pub saved_usd: f64,
     /// A backend gave no count for a part of it.
     pub estimated: bool,
 }

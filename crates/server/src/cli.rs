@@ -3,6 +3,7 @@
 mod backup;
 mod batch;
 mod bench;
+mod cache;
 mod chat;
 mod data;
 mod dead;
@@ -59,6 +60,9 @@ enum Command {
     File(file::FileCommand),
     /// Say what was used and what it cost
     Usage(usage::UsageArgs),
+    /// Forget answers that are kept
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Show the public models, and how the deployments behind them are
     Routes(routes::RoutesArgs),
     /// Make, list and revoke keys
@@ -127,6 +131,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Batch(command) => block_on(batch::run(command)),
         Command::Dead(command) => block_on(dead::run(command)),
         Command::File(command) => block_on(file::run(command)),
+        Command::Cache(command) => block_on(cache::run(command)),
         Command::Routes(args) => block_on(routes::run(args)),
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Tenants(command) => block_on(keys::run_tenants(command)),

@@ -1,6 +1,7 @@
 //! What operators and their machines ask: is it alive, can it take work, what does it measure.
 
 mod backup;
+mod cache;
 mod routes;
 
 use crate::reload::Reloader;
@@ -104,6 +105,8 @@ async fn metrics(State(operations): State<Arc<Operations>>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let text = operations.metrics.text(&levels);
     // The end of the text is the end of all of it.
-    let text = [text.trim_end_matches("# EOF\n"), &routes::metrics(&operations), "# EOF\n"].concat();
+    let text =
+        [text.trim_end_matches("# EOF\n"), &routes::metrics(&operations), &cache::metrics(&operations), "# EOF\n"]
+            .concat();
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tidewire_core::cache::Answers;
 use tidewire_core::catalog::Takes;
 use tidewire_core::files::{self, Files};
 use tidewire_core::guard::Loops;
@@ -25,7 +26,7 @@ use tidewire_core::tokens::Counter;
 use tidewire_core::{Catalog, WorkerId};
 use tidewire_edge::public::Caching;
 use tidewire_edge::{Access, Edge, Identity, Limits, Public, Shadows, Streams, listen};
-use tidewire_worker::{Backoff, Pace, Pool, Worker};
+use tidewire_worker::{Backoff, Pace, Pool, Shares, Worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -127,6 +128,7 @@ impl Server {
         let readers = config.limits.file_readers;
         tracker.spawn(documents::read(files.clone(), identity.clone(), readers, clock.clone(), draining.clone()));
         let counter = Arc::new(counter(&catalog, &tracker));
+        let answers = Arc::new(Answers::new(engines.cache()));
         let worker = Worker {
             name: WorkerId(config.worker.name.as_str().into()),
             log: engines.logs(),
@@ -142,6 +144,8 @@ impl Server {
             catalog: catalog.clone(),
             fleet: deployments.fleet.clone(),
             backends: deployments.backends.clone(),
+            answers: answers.clone(),
+            shares: Shares::default(),
             pace: pace(config),
         };
         let pool = Pool::start(worker, deployments.slots());
@@ -153,6 +157,7 @@ impl Server {
             ledger: engines.ledger(),
             counter,
             files,
+            answers,
             queue,
             bus,
             clock: clock.clone(),

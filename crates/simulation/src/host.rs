@@ -158,6 +158,8 @@ impl Parts {
             catalog: self.catalog.clone(),
             fleet: self.fleet.clone(),
             backends: Arc::new(Backends::from([(SCRIPTED, backend)])),
+            answers: Arc::new(tidewire_core::cache::Answers::new(Arc::new(memory::Cache::new(1024 * 1024)))),
+            shares: tidewire_worker::Shares::default(),
             pace: Pace {
                 lease: LEASE,
                 backoff: Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) },
@@ -190,6 +192,7 @@ pub(crate) async fn server(world: Arc<World>) -> turmoil::Result {
         log: parts.logs.clone(),
         keeping: world.logs.clone(),
         directory: world.tasks.clone(),
+        answers: Arc::new(tidewire_core::cache::Answers::new(Arc::new(memory::Cache::new(1024 * 1024)))),
         files: parts.files.clone(),
         tasks: parts.tasks.clone(),
         ledger: parts.ledger.clone(),

@@ -82,12 +82,21 @@ pub(crate) const USAGE: Usage = Usage {
     reasoning_tokens: 2,
     estimated: false,
     cost: tidewire_core::Money(70),
+    saved: tidewire_core::Money(9),
 };
 
 /// How the checks' tasks end.
 pub(crate) fn ending(state: Outcome) -> Ending {
     let error = (state == Outcome::Failed).then(|| Failure::new("upstream_broken", "the answer broke off"));
-    Ending { state, error, finish_reason: Some("stop".to_owned()), usage: USAGE, deployment: None, attempts: 1 }
+    Ending {
+        state,
+        error,
+        finish_reason: Some("stop".to_owned()),
+        usage: USAGE,
+        deployment: None,
+        attempts: 1,
+        cache: None,
+    }
 }
 
 /// A cursor at an offset.

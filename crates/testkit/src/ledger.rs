@@ -140,6 +140,7 @@ async fn totals_are_the_sums_of_the_settlements<H: Harness<Engine: Ledger>>(h: &
             reasoning_tokens: number * 10,
             estimated: false,
             cost: tidewire_core::Money(number * 7),
+            saved: tidewire_core::Money(number * 3),
         };
         usage = usage.plus(used);
         engine.settle(settlement(h.durability(), number, used)).await.unwrap();

@@ -29,6 +29,7 @@ mod suite;
 
 pub mod backend;
 pub mod bus;
+pub mod cache;
 pub mod clock;
 pub mod commit_point;
 pub mod directory;

@@ -231,6 +231,7 @@ impl Model {
                 reasoning_tokens: self.totals.usage.reasoning_tokens + usage.reasoning_tokens,
                 estimated: self.totals.usage.estimated || usage.estimated,
                 cost: self.totals.usage.cost.plus(usage.cost),
+                saved: self.totals.usage.saved.plus(usage.saved),
             };
         }
         first

@@ -4,6 +4,7 @@ use crate::Worker;
 use crate::subject;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tidewire_core::cache::Told;
 use tidewire_core::port::{Append, AppendError, Appended, Cursor, Measurement, ReadError, Writer};
 use tidewire_core::route::Plan;
 use tidewire_core::task::Lease;
@@ -87,6 +88,9 @@ pub(crate) struct StartNote<'a> {
     pub(crate) model: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hedge: Option<HedgeNote>,
+    /// Where the answer came from, where it was not made for this task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache: Option<&'a Told>,
 }
 
 /// Of a run that two deployments were asked for: the one that is not heard. The run began with an earlier `started`.
@@ -107,6 +111,8 @@ struct Started {
     deployment: String,
     #[serde(default)]
     hedge: Option<HedgeNote>,
+    #[serde(default)]
+    cache: Option<serde::de::IgnoredAny>,
 }
 
 /// What the attempt that is read has written since it began. One that leaves no `retry` event was lost, and its usage
@@ -118,6 +124,8 @@ struct Unaccounted {
     deployment: String,
     /// What the other one used, where two deployments were asked.
     other: Usage,
+    /// It was another task's answer: nobody read or wrote anything for this one.
+    free: bool,
 }
 
 impl Draft {
@@ -177,7 +185,7 @@ impl Draft {
 
     /// What an attempt read and wrote that was lost before it could say what it used: an estimate, a piece for a token.
     fn count_lost(&mut self, unaccounted: &mut Unaccounted, plan: &Plan) {
-        if unaccounted.began || unaccounted.pieces > 0 {
+        if !unaccounted.free && (unaccounted.began || unaccounted.pieces > 0) {
             let (input_tokens, output_tokens) = (self.input_tokens, unaccounted.pieces);
             let mut lost = Usage { input_tokens, output_tokens, estimated: true, ..Usage::default() };
             lost.cost = plan.deployment(&unaccounted.deployment).map(|at| at.cost(&lost)).unwrap_or_default();
@@ -212,6 +220,7 @@ impl Draft {
                     None => self.count_lost(unaccounted, plan),
                 }
                 unaccounted.deployment = started.deployment;
+                unaccounted.free = started.cache.is_some();
                 unaccounted.began = true;
             }
             Kind::Retry => {
@@ -228,6 +237,11 @@ impl Draft {
         self.text.clear();
         self.begins_at = None;
         self.has_more_than_text = false;
+    }
+
+    /// Nothing stands.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.begins_at.is_none()
     }
 
     /// The event that takes back what stands, if anything does.

@@ -333,7 +333,14 @@ impl<'a> Race<'a> {
         };
         let model = winner.model(&task.spec.model);
         let (worker_name, deployment) = (&worker.name.0, &winner.name);
-        let note = StartNote { attempt: *attempt, worker: worker_name, deployment, model: &model, hedge: Some(hedge) };
+        let note = StartNote {
+            attempt: *attempt,
+            worker: worker_name,
+            deployment,
+            model: &model,
+            hedge: Some(hedge),
+            cache: None,
+        };
         Entry::new(worker.clock.now(), Kind::Started, json(&note))
     }
 }

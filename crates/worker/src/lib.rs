@@ -1,11 +1,14 @@
 //! Does the work: claims tasks, runs them on a backend, and writes what the model says into their logs.
 //!
-//! [`pool`] claims, [`run`] tells one task's story, [`failover`] chooses the deployment and goes on to the next, [`hedged`] asks a second one where the first is late, [`pump`] moves the model's words into the log, [`keeper`]
+//! [`pool`] claims, [`run`] tells one task's story, [`failover`] chooses the deployment and goes on to the next, [`hedged`] asks a second one where the first is late, [`pump`] moves the model's words into the log,
+//! [`cached`] gives an answer that is kept, [`share`] one that is on its way to several tasks, [`keeper`]
 //! renews leases and carries orders to running tasks, [`reaper`] picks up what nobody holds, [`waits`] watches what
 //! waits.
 
 mod backends;
 pub mod batcher;
+mod cached;
+mod choice;
 mod context;
 mod draft;
 pub mod embeddings;
@@ -20,19 +23,25 @@ mod pool;
 mod pump;
 mod purse;
 mod reaper;
+mod refresh;
 mod retry;
 mod run;
+mod share;
+mod shares;
 mod slots;
 mod subject;
+mod tally;
 mod waits;
 
 pub use backends::Backends;
 pub use health::{Checked, check_health};
 pub use pool::{Pool, Running, Sizes, Slots};
 pub use retry::Backoff;
+pub use shares::Shares;
 
 use std::sync::Arc;
 use std::time::Duration;
+use tidewire_core::cache::Answers;
 use tidewire_core::files::Files;
 use tidewire_core::port::{Bus, Clock, Dispatch, EventLog, Ledger, Meter, TaskStore};
 use tidewire_core::queue::Queue;
@@ -70,6 +79,10 @@ pub struct Worker {
     pub fleet: Arc<Fleet>,
     /// The backend of each deployment.
     pub backends: Arc<Backends>,
+    /// Answers that are kept, and who has asked for those that are not.
+    pub answers: Arc<Answers>,
+    /// Answers that are on their way to several tasks.
+    pub shares: Shares,
     /// How long to wait for what.
     pub pace: Pace,
 }

@@ -105,6 +105,8 @@ impl Pool {
             }
         }
         end.cancel();
+        // Nobody rides any more: what is left of them ends.
+        worker.shares.close().await;
         rest.close();
         rest.wait().await;
     }

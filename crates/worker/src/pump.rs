@@ -7,13 +7,16 @@ use crate::hedged::Race;
 use crate::keeper::{Leash, Order};
 use crate::purse::Purse;
 use crate::subject;
+use crate::tally::Tally;
 use bytes::Bytes;
-use futures_util::{StreamExt, future};
+use futures_util::{FutureExt, Stream, StreamExt, future, stream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{Appended, Asked, BackendError, Begins, Chunk, Fault, Measurement, Request, UpstreamLimit};
-use tidewire_core::{Entry, Failure, Kind, Task, Timestamp, Usage, tokens};
+use tidewire_core::port::{
+    Appended, Asked, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request, UpstreamLimit,
+};
+use tidewire_core::{Entry, Failure, Kind, Task, Timestamp, Usage};
 
 /// What may pile up during one append before the model has to wait: a few seconds of a fast model.
 const MAX_PENDING_BYTES: usize = 256 * 1024;
@@ -33,19 +36,21 @@ pub(crate) struct Pumped {
     pub(crate) per_token: Option<Duration>,
     /// Whose answer it is, where one was asked.
     pub(crate) by: Option<Arc<str>>,
+    /// Something of it was said.
+    pub(crate) spoke: bool,
 }
 
 impl Pumped {
     /// What ended before any model was asked.
     pub(crate) fn unasked(finish: Finish) -> Self {
-        Self { finish, rest: Vec::new(), usage: Usage::default(), per_token: None, by: None }
+        Self { finish, rest: Vec::new(), usage: Usage::default(), per_token: None, by: None, spoke: false }
     }
 }
 
-/// A request, who is asked, and where that is counted.
+/// What is said, by whom, and what it may cost.
 pub(crate) struct Call<'a, 'w> {
-    pub(crate) race: &'a Race<'a>,
-    pub(crate) request: Request,
+    pub(crate) said: Speech<'a>,
+    pub(crate) by: Speaker<'a>,
     /// What it may spend.
     pub(crate) purse: &'a mut Purse<'w>,
 }
@@ -64,6 +69,17 @@ pub(crate) enum Finish {
     TooLate,
 }
 
+/// Who speaks.
+#[derive(Clone, Copy)]
+pub(crate) enum Speaker<'a> {
+    /// A deployment, or a second one where that is late, to this task alone.
+    Deployment(&'a Race<'a>),
+    /// A deployment, to several tasks: whoever drives it measures it.
+    Shared,
+    /// Nobody any more: the answer was kept.
+    Kept,
+}
+
 /// What comes of a run.
 pub(crate) enum Said {
     /// Two deployments were asked, and this says which one is heard.
@@ -72,7 +88,10 @@ pub(crate) enum Said {
     Chunk(Chunk),
 }
 
-/// Runs the request, and writes `opening` and then all that the model says into the log.
+/// What is said, as it is said.
+pub(crate) type Speech<'a> = Pin<Box<dyn Stream<Item = Result<Said, BackendError>> + Send + 'a>>;
+
+/// Writes `opening` and then all that is said into the log.
 pub(crate) async fn pump(
     worker: &Worker,
     task: &Task,
@@ -82,8 +101,7 @@ pub(crate) async fn pump(
     call: Call<'_, '_>,
 ) -> Result<Pumped, Barred> {
     let asked = worker.clock.now();
-    let (race, purse) = (call.race, call.purse);
-    let mut said = Box::pin(race.speak(call.request));
+    let Call { mut said, by, purse } = call;
     let mut deadline = worker.clock.sleep(task.spec.deadline.since(worker.clock.now()));
     let mut intake = Intake::new(opening);
     let mut landing: Landing<'_> = None;
@@ -91,7 +109,7 @@ pub(crate) async fn pump(
         if landing.is_none() && !intake.pending.is_empty() {
             landing = Some(worker.log.append(draft.append(intake.take())));
         }
-        if purse.is_spent(intake.written())
+        if purse.is_spent(intake.tally.written())
             && let Some(refused) = purse.refused()
         {
             break Finish::Refused(refused);
@@ -106,11 +124,13 @@ pub(crate) async fn pump(
             }
             () = &mut deadline => break Finish::TooLate,
             () = purse.answered() => {}
-            next = said.next(), if intake.bytes < MAX_PENDING_BYTES && !purse.is_spent(intake.written()) => match next {
+            next = said.next(), if intake.bytes < MAX_PENDING_BYTES && !purse.is_spent(intake.tally.written()) => match next {
                 Some(Ok(Said::Hedged(note))) => intake.pending.push(note),
                 Some(Ok(Said::Begun(begins, limits))) => {
-                    race.told(&limits);
-                    intake.begun = true;
+                    if let Speaker::Deployment(race) = by {
+                        race.told(&limits);
+                    }
+                    intake.tally.begun = true;
                     if begins == Begins::Afresh {
                         intake.pending.extend(draft.rewind(worker));
                     }
@@ -118,10 +138,12 @@ pub(crate) async fn pump(
                 Some(Ok(Said::Chunk(Chunk::Finish(reason)))) => break Finish::Whole(reason),
                 Some(Ok(Said::Chunk(chunk))) => {
                     let now = worker.clock.now();
-                    if intake.take_in(chunk, now) {
+                    if intake.take_in(chunk, now)
+                        && let Speaker::Deployment(race) = by
+                    {
                         race.first_token(now.since(asked));
                     }
-                    purse.wrote(intake.written());
+                    purse.wrote(intake.tally.written());
                 }
                 Some(Err(error)) => break Finish::Failed(error),
                 None => break Finish::Failed(BackendError::new(Fault::Broken, "the answer broke off")),
@@ -134,27 +156,35 @@ pub(crate) async fn pump(
         draft.advance(landed(&mut landing).await?);
         intake.committed(worker, task);
     }
-    let (per_token, usage) = (intake.per_token(), intake.usage(&finish, purse.input_tokens()));
-    measure(worker, task, (&race.deployment().name, asked), (per_token, usage), &finish);
-    Ok(Pumped { usage, finish, rest: intake.pending, per_token, by: None })
+    let (per_token, usage) = (intake.tally.per_token(), intake.tally.usage(&finish, purse.input_tokens()));
+    measure(worker, task, (by, asked), (per_token, usage), &finish);
+    Ok(Pumped { usage, finish, rest: intake.pending, per_token, by: None, spoke: intake.spoke })
 }
 
-/// What a call came to, once it is over.
+/// What a call came to, once it is over. A kept answer's pace is no model's.
 fn measure(
     worker: &Worker,
     task: &Task,
-    (deployment, asked): (&str, Timestamp),
+    (by, asked): (Speaker<'_>, Timestamp),
     (per_token, usage): (Option<Duration>, Usage),
     finish: &Finish,
 ) {
     let subject = subject::of(task);
-    if let Some(per_token) = per_token {
+    if let Some(per_token) = per_token.filter(|_| !matches!(by, Speaker::Kept)) {
         worker.meter.record(Measurement::PerToken(per_token));
         worker.meter.record(Measurement::ServedPerToken(subject, per_token));
     }
-    let error = if let Finish::Failed(error) = finish { Some(error.fault.code()) } else { None };
-    let took = worker.clock.now().since(asked);
-    worker.meter.record(Measurement::Asked(subject, Asked { deployment, took, usage, error }));
+    if let Speaker::Deployment(race) = by {
+        let deployment = race.deployment();
+        let took = worker.clock.now().since(asked);
+        let error = failed(finish);
+        worker.meter.record(Measurement::Asked(subject, Asked { deployment: &deployment.name, took, usage, error }));
+    }
+}
+
+/// The code of a deployment's failure, if that is how it ended.
+pub(crate) fn failed(finish: &Finish) -> Option<&'static str> {
+    if let Finish::Failed(error) = finish { Some(error.fault.code()) } else { None }
 }
 
 type Landing<'a> =
@@ -168,35 +198,29 @@ async fn landed(landing: &mut Landing<'_>) -> Result<Appended, tidewire_core::po
     }
 }
 
+/// The backend's acceptance and then its chunks, as one stream: an order or a deadline cuts either.
+pub(crate) fn speak(backend: Arc<dyn Backend>, request: Request) -> Speech<'static> {
+    let said = async move { backend.run(request).await }.into_stream().flat_map(|run| match run {
+        Ok(run) => stream::iter([Ok(Said::Begun(run.begins, run.limits))])
+            .chain(run.chunks.map(|chunk| chunk.map(Said::Chunk)))
+            .left_stream(),
+        Err(error) => stream::iter([Err(error)]).right_stream(),
+    });
+    Box::pin(said)
+}
+
 /// What came in and is not in the log yet, and what is counted over it.
 struct Intake {
     pending: Vec<Entry>,
     bytes: usize,
-    counted: Option<Usage>,
-    /// Pieces since the backend's last count, and their bytes.
-    uncounted: u64,
-    uncounted_bytes: u64,
-    /// Pieces of text and reasoning, and when the first and the last of them came.
-    pieces: u64,
-    span: Option<(Timestamp, Timestamp)>,
+    tally: Tally,
+    spoke: bool,
     first_committed: bool,
-    /// The backend has taken the request.
-    begun: bool,
 }
 
 impl Intake {
     fn new(opening: Vec<Entry>) -> Self {
-        Self {
-            pending: opening,
-            bytes: 0,
-            counted: None,
-            uncounted: 0,
-            uncounted_bytes: 0,
-            pieces: 0,
-            span: None,
-            first_committed: false,
-            begun: false,
-        }
+        Self { pending: opening, bytes: 0, tally: Tally::default(), spoke: false, first_committed: false }
     }
 
     fn take(&mut self) -> Vec<Entry> {
@@ -206,33 +230,21 @@ impl Intake {
 
     /// Takes in a chunk. Whether it was the first piece.
     fn take_in(&mut self, chunk: Chunk, at: Timestamp) -> bool {
-        let before = self.pieces;
+        let first = self.tally.count(&chunk, at);
         match chunk {
-            Chunk::Text(text) => self.piece(Kind::Text, text, at),
-            Chunk::Reasoning(text) => self.piece(Kind::Reasoning, text, at),
-            Chunk::ToolCall(json) => self.piece(Kind::ToolCall, json, at),
+            Chunk::Text(text) => self.push(Kind::Text, text, at),
+            Chunk::Reasoning(text) => self.push(Kind::Reasoning, text, at),
+            Chunk::ToolCall(json) => self.push(Kind::ToolCall, json, at),
             Chunk::Logprobs(json) => self.push(Kind::Logprobs, json, at),
             Chunk::Embedding(json) => self.push(Kind::Embedding, json, at),
-            Chunk::Usage(usage) => {
-                self.counted = Some(usage);
-                (self.uncounted, self.uncounted_bytes) = (0, 0);
-            }
-            Chunk::Finish(_) => {}
+            Chunk::Usage(_) | Chunk::Finish(_) => {}
         }
-        before == 0 && self.pieces > 0
-    }
-
-    fn piece(&mut self, kind: Kind, data: Bytes, at: Timestamp) {
-        self.uncounted += 1;
-        self.uncounted_bytes += data.len() as u64;
-        self.pieces += 1;
-        let first = self.span.map_or(at, |(first, _)| first);
-        self.span = Some((first, at));
-        self.push(kind, data, at);
+        first
     }
 
     /// Adds an entry; a text that is too long for one is split between characters.
     fn push(&mut self, kind: Kind, mut data: Bytes, at: Timestamp) {
+        self.spoke = true;
         self.bytes += data.len();
         while kind.is_text() && data.len() > MAX_TEXT_BYTES {
             let mut cut = MAX_TEXT_BYTES;
@@ -246,39 +258,11 @@ impl Intake {
 
     /// An append landed: the first token's time to be seen, once.
     fn committed(&mut self, worker: &Worker, task: &Task) {
-        if !self.first_committed && self.pieces > self.pending.len() as u64 {
+        if !self.first_committed && self.tally.pieces > self.pending.len() as u64 {
             self.first_committed = true;
             let waited = worker.clock.now().since(task.submitted_at);
             worker.meter.record(Measurement::FirstToken(waited));
             worker.meter.record(Measurement::ServedFirstToken(subject::of(task), waited));
         }
-    }
-
-    /// The mean from one piece to the next.
-    fn per_token(&self) -> Option<Duration> {
-        let (first, last) = self.span.filter(|_| self.pieces > 1)?;
-        Some(last.since(first) / u32::try_from(self.pieces - 1).unwrap_or(u32::MAX))
-    }
-
-    /// Tokens that were written by now: by the backend's last count, and what came since.
-    fn written(&self) -> u64 {
-        let counted = self.counted.map_or(0, |usage| usage.output_tokens);
-        counted + tokens::written(self.uncounted_bytes, self.uncounted)
-    }
-
-    /// The backend's own count where the answer is whole; else its last one and what came since, marked as an estimate.
-    /// Where it gave none, it read what the request has.
-    fn usage(&self, finish: &Finish, input_tokens: u64) -> Usage {
-        let counted = self.counted.unwrap_or_default();
-        if self.counted.is_some() && (self.uncounted == 0 || matches!(finish, Finish::Whole(_))) {
-            return counted;
-        }
-        // An upstream that refused, or was never reached, has read and written nothing.
-        let unread = |error: &BackendError| !self.begun && (error.status.is_some() || error.fault != Fault::TimedOut);
-        if matches!(finish, Finish::Failed(error) if unread(error)) {
-            return counted;
-        }
-        let input_tokens = if self.counted.is_some() { counted.input_tokens } else { input_tokens };
-        Usage { input_tokens, output_tokens: self.written(), estimated: true, ..counted }
     }
 }

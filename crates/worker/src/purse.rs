@@ -49,6 +49,8 @@ pub(crate) struct Purse<'w> {
     used_before: u64,
     asking: Option<(u64, Asking<'w>)>,
     refused: Option<Over>,
+    /// Nothing is spent any more.
+    closed: bool,
 }
 
 impl<'w> Purse<'w> {
@@ -80,6 +82,7 @@ impl<'w> Purse<'w> {
             used_before: 0,
             asking: None,
             refused: None,
+            closed: false,
         })
     }
 
@@ -92,6 +95,11 @@ impl<'w> Purse<'w> {
     pub(crate) fn reading(&self) -> Option<Amounts> {
         let input_tokens = self.input_tokens;
         self.is_kept().then(|| self.priced(Usage { input_tokens, ..Usage::default() }))
+    }
+
+    /// What comes now was paid for before.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
     }
 
     /// Makes sure of what the next run reads, after what was used before it. Else why the task ends.
@@ -167,7 +175,7 @@ impl<'w> Purse<'w> {
 
     /// Tasks of an older version have none.
     fn is_kept(&self) -> bool {
-        self.task.spec.reserved.requests > 0
+        !self.closed && self.task.spec.reserved.requests > 0
     }
 
     /// How much more is asked for by a run that has written so much. It grows with what is held: else an answer of

@@ -22,13 +22,17 @@ const TOLD_OF_DELAY: Duration = Duration::from_millis(500);
 
 /// Runs a claimed task: takes its lease, opens its log, lets the model speak, and ends the log, or leaves the
 /// task to another attempt.
-pub(crate) async fn run(worker: &Worker, keeper: &Arc<Keeper>, at: TaskRef) -> Left {
+pub(crate) async fn run(worker: &Arc<Worker>, keeper: &Arc<Keeper>, at: TaskRef) -> Left {
     let (task, lease) = match lease(worker, at).await {
         Ok(leased) => leased,
         Err(left) => return left,
     };
     let leash = keeper.keep(&lease, worker.clock.monotonic());
-    match attempt(worker, &task, &lease, leash).await {
+    let attempted = attempt(worker, &task, &lease, leash).await;
+    if let Some(of) = &task.spec.cache {
+        worker.answers.announced.over(of.key, at);
+    }
+    match attempted {
         Ok(left) => left,
         Err(Barred::Ended) => {
             settle_from_log(worker, at).await;
@@ -62,7 +66,7 @@ async fn lease(worker: &Worker, at: TaskRef) -> Result<(Task, Lease), Left> {
     })
 }
 
-async fn attempt(worker: &Worker, task: &Task, lease: &Lease, mut leash: Leash) -> Result<Left, Barred> {
+async fn attempt(worker: &Arc<Worker>, task: &Task, lease: &Lease, mut leash: Leash) -> Result<Left, Barred> {
     let waited = worker.clock.now().since(task.submitted_at);
     let untouched = lease.fence == Fence(1) && waited < TOLD_OF_DELAY;
     let mut draft = if untouched { Draft::blank(task, lease) } else { Draft::take_over(worker, task, lease).await? };
@@ -72,7 +76,9 @@ async fn attempt(worker: &Worker, task: &Task, lease: &Lease, mut leash: Leash) 
     let input = context::input(worker, task).await?;
     let input = match files::with_texts(worker, task, &input, &mut leash).await? {
         Ok(input) => input,
-        Err(pumped) => return conclude(worker, task, lease, draft, Delivered { pumped, deployment: None }).await,
+        Err(pumped) => {
+            return conclude(worker, task, lease, draft, Delivered { pumped, deployment: None, told: None }).await;
+        }
     };
     let purse = Purse::open(worker, task, &input).await?;
     let delivered = deliver(worker, task, lease, &mut draft, &mut leash, (input, purse)).await?;
@@ -108,7 +114,7 @@ async fn conclude(
     task: &Task,
     lease: &Lease,
     draft: Draft,
-    Delivered { pumped, deployment }: Delivered,
+    Delivered { pumped, deployment, told }: Delivered,
 ) -> Result<Left, Barred> {
     let deployment = deployment.map(|name| name.to_string());
     let used = draft.used_before.plus(pumped.usage);
@@ -131,7 +137,7 @@ async fn conclude(
             None => (Outcome::Failed, Some(given_up(&error)), None),
         },
     };
-    let ending = Ending { finish_reason, deployment, ..ending(outcome, error, used, lease.attempt) };
+    let ending = Ending { finish_reason, deployment, cache: told, ..ending(outcome, error, used, lease.attempt) };
     end(worker, task, draft, pumped.rest, ending).await
 }
 

@@ -59,6 +59,8 @@ fn world(first: Script, second: Script) -> World {
         catalog: Arc::new(Catalog::new(plan)),
         fleet: Arc::new(Fleet::default()),
         backends: Arc::new(Backends::from([("first", scripted(first)), ("second", scripted(second))])),
+        answers: Arc::new(tidewire_core::cache::Answers::new(Arc::new(memory::Cache::new(1024 * 1024)))),
+        shares: tidewire_worker::Shares::default(),
         pace: Pace::default(),
     };
     let pool = Pool::start(worker, vec![Slots { capability: "chat".into(), count: 4 }]);

@@ -92,6 +92,8 @@ async fn one_task_of_a_late_tenant_waits_at_most_for_the_tasks_that_run() {
         catalog: Arc::new(Catalog::of(vec![Deployment::by_name("gate")]).unwrap()),
         fleet: Arc::new(Fleet::default()),
         backends: Arc::new(Backends::from([("gate", backend)])),
+        answers: Arc::new(tidewire_core::cache::Answers::new(Arc::new(memory::Cache::new(1024 * 1024)))),
+        shares: tidewire_worker::Shares::default(),
         pace: Pace::default(),
     };
     let pool = Pool::start(worker, vec![Slots { capability: "gate".into(), count: SLOTS }]);

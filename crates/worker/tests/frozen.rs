@@ -57,6 +57,8 @@ impl World {
             catalog: Arc::new(Catalog::of(vec![Deployment::by_name(&capability)]).unwrap()),
             fleet: Arc::new(Fleet::default()),
             backends: Arc::new(Backends::from([(&*capability, backend)])),
+            answers: Arc::new(tidewire_core::cache::Answers::new(Arc::new(memory::Cache::new(1024 * 1024)))),
+            shares: tidewire_worker::Shares::default(),
             pace: Pace { lease: LEASE, ..Pace::default() },
         };
         Pool::start(worker, vec![Slots { capability, count: 4 }])

@@ -77,6 +77,8 @@ fn worker(clock: &Arc<HandClock>, engine: &Arc<memory::Engine>, backend: Arc<dyn
         )),
         fleet: Arc::new(Fleet::default()),
         backends: Arc::new(Backends::from([("up", backend)])),
+        answers: Arc::new(tidewire_core::cache::Answers::new(Arc::new(memory::Cache::new(1024 * 1024)))),
+        shares: tidewire_worker::Shares::default(),
         pace: Pace::default(),
     }
 }

@@ -17,6 +17,7 @@ const OPENAI_USAGE: Usage = Usage {
     reasoning_tokens: 3,
     estimated: false,
     cost: tidewire_core::Money::ZERO,
+    saved: tidewire_core::Money::ZERO,
 };
 
 /// The chunks of a transcript, which must not depend on how it is cut.

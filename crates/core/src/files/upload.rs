@@ -209,6 +209,7 @@ pub(super) async fn end(log: &dyn EventLog, at: LogRef) -> Result<(), Unavailabl
         usage: Usage::default(),
         deployment: None,
         attempts: 0,
+        cache: None,
     };
     let append = Append { log: at, writer: Writer::Open { rank: None }, entries: Vec::new() };
     log.end(append, ending).await.map(|_| ()).map_err(unwritten)

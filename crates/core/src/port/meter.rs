@@ -1,5 +1,6 @@
 //! The port `Meter`: where measurements go.
 
+use crate::cache::Source;
 use crate::ending::Usage;
 use crate::id::TaskRef;
 use crate::task::Spec;
@@ -54,6 +55,8 @@ pub enum Measurement<'a> {
         /// What it did.
         action: &'static str,
     },
+    /// A task of a route that keeps or shares answers got one from there.
+    Answered(Subject<'a>, Source),
 }
 
 /// What an answer is an answer to. No ids: each of these becomes a label, and the configuration says how many there are.

@@ -32,7 +32,7 @@ impl Entrant {
         let turn = &task.spec.turn;
         Self {
             task: task.at(),
-            capability: task.spec.capability.clone(),
+            capability: task.spec.waits_for(),
             priority: turn.priority,
             tokens: turn.tokens,
             lane: turn.lane.clone(),

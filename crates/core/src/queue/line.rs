@@ -135,16 +135,16 @@ impl Line {
         let in_all = self.waiting + self.reserved;
         for (waiting, bound) in [(in_all, self.bounds.waiting), (of_tenant, self.bounds.waiting_per_tenant)] {
             if waiting >= bound {
-                return Err(Full::Bound { waiting, bound, retry_after: self.retry_after(&task.spec.capability) });
+                return Err(Full::Bound { waiting, bound, retry_after: self.retry_after(&task.spec.waits_for()) });
             }
         }
         if task.spec.turn.start_at.is_none()
-            && let Some(work) = self.works.get(&task.spec.capability)
+            && let Some(work) = self.works.get(&task.spec.waits_for())
             && let Some(wait) = work.wait(work.before_next(task.tenant, task.spec.turn.priority))
         {
             let patience = task.spec.deadline.since(now.wall);
             if wait > patience {
-                let retry_after = self.retry_after(&task.spec.capability);
+                let retry_after = self.retry_after(&task.spec.waits_for());
                 return Err(Full::TooLate { wait, patience, retry_after });
             }
         }

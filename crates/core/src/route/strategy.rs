@@ -19,6 +19,7 @@ const TYPICAL: Usage = Usage {
     output_tokens: 1_000_000,
     reasoning_tokens: 0,
     cost: crate::money::Money::ZERO,
+    saved: crate::money::Money::ZERO,
     estimated: false,
 };
 

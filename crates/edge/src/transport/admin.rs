@@ -11,9 +11,11 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use std::sync::{Arc, OnceLock};
+use tidewire_core::port::CacheKey;
 use tidewire_proto::Code;
 use tidewire_proto::admin::{
-    AuditPage, EndpointList, KeyList, KeyView, NewTenant, TenantChange, TenantList, TenantView, Ticket,
+    AuditPage, EndpointList, KeyList, KeyView, NewTenant, PurgeBody, Purged, TenantChange, TenantList, TenantView,
+    Ticket,
 };
 
 /// Entries of the audit log on a page.
@@ -104,6 +106,23 @@ pub(super) async fn audit(State(edge): State<Arc<Edge>>, raw: RawQuery) -> Resul
         return Err(Refusal::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_PAGE}")));
     }
     Audit(&edge).read(asked.after, limit).await.map(Json)
+}
+
+/// Forgets kept answers: the next one who asks gets a new one.
+pub(super) async fn purge_cache(State(edge): State<Arc<Edge>>, request: Request) -> Result<Json<Purged>, Refusal> {
+    let bytes = body::read(&edge, request.into_body()).await?;
+    let PurgeBody { route, key } = if bytes.is_empty() { PurgeBody::default() } else { body::json(&bytes)? };
+    let kept = &edge.answers.kept;
+    let purged = match (route, key) {
+        (route, None) => kept.purge(route.as_deref()).await?,
+        (None, Some(key)) => {
+            let message = "`key` has 64 hexadecimal digits, as `GET /v1/tasks/{id}` shows them";
+            let key = CacheKey::parse(&key).ok_or_else(|| Refusal::new(Code::InvalidRequest, message))?;
+            u64::from(kept.remove(key).await?)
+        }
+        (Some(_), Some(_)) => return Err(Refusal::new(Code::InvalidRequest, "give either `route` or `key`, not both")),
+    };
+    Ok(Json(Purged { purged }))
 }
 
 pub(super) async fn endpoints(Extension(list): Extension<Arc<OnceLock<EndpointList>>>) -> Json<EndpointList> {

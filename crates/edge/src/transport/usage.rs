@@ -255,9 +255,17 @@ fn add(to: &mut Totals, more: Totals) {
 }
 
 fn sums(Totals { tasks, usage }: Totals) -> UsageSums {
-    let Usage { input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost, estimated } =
-        usage;
-    let cost_usd = cost.dollars();
+    let Usage {
+        input_tokens,
+        cached_tokens,
+        cache_write_tokens,
+        output_tokens,
+        reasoning_tokens,
+        cost,
+        saved,
+        estimated,
+    } = usage;
+    let (cost_usd, saved_usd) = (cost.dollars(), saved.dollars());
     UsageSums {
         tasks,
         input_tokens,
@@ -266,6 +274,7 @@ fn sums(Totals { tasks, usage }: Totals) -> UsageSums {
         output_tokens,
         reasoning_tokens,
         cost_usd,
+        saved_usd,
         estimated,
     }
 }
@@ -278,7 +287,7 @@ fn written(report: &UsageReport, columns: &[Column]) -> String {
         text.push(',');
     }
     text.push_str(
-        "tasks,input_tokens,cached_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,estimated\r\n",
+        "tasks,input_tokens,cached_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,saved_usd,estimated\r\n",
     );
     for line in &report.rows {
         let values = [&line.day, &line.tenant, &line.key, &line.user, &line.route, &line.deployment];
@@ -295,12 +304,13 @@ fn written(report: &UsageReport, columns: &[Column]) -> String {
             output_tokens,
             reasoning_tokens,
             cost_usd,
+            saved_usd,
             estimated,
         } = line.sums;
         // Writing to a string can't fail.
         let _ = write!(
             text,
-            "{tasks},{input_tokens},{cached_tokens},{cache_write_tokens},{output_tokens},{reasoning_tokens},{cost_usd:.9},{estimated}\r\n"
+            "{tasks},{input_tokens},{cached_tokens},{cache_write_tokens},{output_tokens},{reasoning_tokens},{cost_usd:.9},{saved_usd:.9},{estimated}\r\n"
         );
     }
     text
@@ -402,9 +412,9 @@ mod tests {
         let lines: Vec<_> = text.split("\r\n").collect();
         assert_eq!(
             lines[0],
-            "user,tasks,input_tokens,cached_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,estimated"
+            "user,tasks,input_tokens,cached_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,saved_usd,estimated"
         );
-        assert_eq!(lines[1], "\"'=HYPERLINK(\"\"x\"\")\",1,0,0,0,1,0,1.500000000,false");
-        assert_eq!(lines[2], "\"a,b\",1,0,0,0,1,0,1.500000000,false");
+        assert_eq!(lines[1], "\"'=HYPERLINK(\"\"x\"\")\",1,0,0,0,1,0,1.500000000,0.000000000,false");
+        assert_eq!(lines[2], "\"a,b\",1,0,0,0,1,0,1.500000000,0.000000000,false");
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn view(edge: &Edge, task: &Task) -> TaskView {
         feedback: None,
         retried_as: task.retried_as.map(|id| id.to_string()),
         input: None,
+        cache_key: spec.cache.as_ref().map(|of| of.key.to_string()),
         attempts: task.attempts,
         max_attempts: spec.max_attempts,
         deadline: spec.deadline.as_millis(),

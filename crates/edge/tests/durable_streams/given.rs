@@ -78,6 +78,7 @@ impl World {
         let files = Files::new(directory, log, keeping, clock.clone(), files::Bounds::default());
         let edge = Arc::new(Edge {
             log: mortal.clone(),
+            answers: Arc::new(tidewire_core::cache::Answers::new(Arc::new(memory::Cache::new(1024 * 1024)))),
             files: Arc::new(files),
             keeping: mortal.clone(),
             directory: mortal.clone(),

@@ -20,6 +20,7 @@ pub const USAGE: Usage = Usage {
     reasoning_tokens: 0,
     estimated: false,
     cost: tidewire_core::Money::ZERO,
+    saved: tidewire_core::Money::ZERO,
 };
 
 /// The `number`th task of a tenant: one with a higher number is newer.
@@ -55,7 +56,15 @@ pub fn leasing() -> Leasing {
 }
 
 pub fn ending() -> Ending {
-    Ending { state: Outcome::Done, error: None, finish_reason: None, usage: USAGE, deployment: None, attempts: 1 }
+    Ending {
+        state: Outcome::Done,
+        error: None,
+        finish_reason: None,
+        usage: USAGE,
+        deployment: None,
+        attempts: 1,
+        cache: None,
+    }
 }
 
 /// Every event of a log, in pages of so many bytes.

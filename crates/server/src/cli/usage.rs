@@ -72,8 +72,8 @@ fn table(report: &UsageReport) -> String {
     text
 }
 
-fn titles() -> [String; 6] {
-    ["tasks", "input", "cached", "output", "reasoning", "cost"].map(str::to_owned)
+fn titles() -> [String; 7] {
+    ["tasks", "input", "cached", "output", "reasoning", "cost", "saved"].map(str::to_owned)
 }
 
 fn names(report: &UsageReport, line: &UsageLine) -> Vec<String> {
@@ -89,7 +89,7 @@ fn names(report: &UsageReport, line: &UsageLine) -> Vec<String> {
     report.group_by.iter().map(shown).collect()
 }
 
-fn figures(sums: &UsageSums) -> [String; 6] {
+fn figures(sums: &UsageSums) -> [String; 7] {
     // `~`: a part of it is an estimate.
     let about = if sums.estimated { "~" } else { "" };
     [
@@ -99,5 +99,6 @@ fn figures(sums: &UsageSums) -> [String; 6] {
         format!("{about}{}", sums.output_tokens),
         sums.reasoning_tokens.to_string(),
         format!("{about}${:.6}", sums.cost_usd),
+        format!("${:.6}", sums.saved_usd),
     ]
 }

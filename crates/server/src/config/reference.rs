@@ -82,6 +82,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "400",
         "what operators did longer ago is forgotten, in days; so is all but the last million entries",
     ),
+    setting(
+        "cache.bytes",
+        "268435456",
+        "answers that are kept, in bytes; what was used longest ago goes first; see [route.cache]",
+    ),
     setting("access.origins", "[]", "other sites whose pages may use the server, such as \"https://app.example.com\""),
     setting("access.hosts", "[]", "names under which the server may be addressed, beside loopback ones"),
     setting(
@@ -367,6 +372,33 @@ pub(super) const SETTINGS: &[Setting] = &[
         "run this share of its requests once more on another route, after the first answer, for operators to compare. Off unless \
          set",
     ),
+    setting(
+        "route.cache.ttl_s",
+        "300",
+        "how long an answer is given again, in seconds; a route without `cache` keeps none",
+    ),
+    setting(
+        "route.cache.stale_while_revalidate_s",
+        "0",
+        "how long after that it is given at once while a new one is asked for, in seconds",
+    ),
+    setting(
+        "route.cache.stale_if_error_s",
+        "0",
+        "how long after `ttl_s` it is given where a new one can't be had, in seconds",
+    ),
+    setting(
+        "route.cache.scope",
+        "\"tenant\"",
+        "among whom: `tenant`, `user`, `conversation` (tasks of a lane), or `shared` (all tenants)",
+    ),
+    setting(
+        "route.cache.join",
+        "true",
+        "whether the same request, asked while its answer is on its way, rides on that",
+    ),
+    setting("route.cache.sampled", "false", "whether answers to requests that sample without a seed are kept too"),
+    setting("route.cache.replay", "\"full\"", "at which pace: `full`, or `paced` as they came from the model"),
     setting("guard.name", "\"no-keys\"", "name of a [[guard]], which refusals and metrics tell"),
     setting(
         "guard.pattern",

@@ -1,9 +1,12 @@
 //! Routes and deployments as the core knows them, out of the settings.
 
-use super::values::{HedgeConfig, MemberConfig, RouteConfig, ShadowConfig, StrategyKind};
+use super::values::{
+    CacheReplay, CacheScope, HedgeConfig, MemberConfig, RouteCache, RouteConfig, ShadowConfig, StrategyKind,
+};
 use super::{BackendKind, Config, DeploymentConfig};
 use std::sync::Arc;
 use std::time::Duration;
+use tidewire_core::cache::{Policy, Replay, Scope};
 use tidewire_core::port::{Limits, Timeouts};
 use tidewire_core::route::{
     Contradiction, DEFAULT_TRIES, DEFAULT_WAIT, Deployment, Hedge, Member, PerMinute, Plan, Route, Shadow, Strategy,
@@ -65,6 +68,7 @@ fn route(config: &RouteConfig, deployments: &[Deployment]) -> Route {
         limits: limits(config),
         hedge: config.hedge.map(hedge),
         shadow: config.shadow.as_ref().map(shadow),
+        cache: config.cache.map(|cache| Arc::new(policy(cache))),
         ..Route::new(config.name.as_str())
     }
 }
@@ -97,6 +101,27 @@ fn shadow(config: &ShadowConfig) -> Shadow {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float stops at the ends")]
 fn permille(part: f64) -> u16 {
     (part * 1000.0).round() as u16
+}
+
+/// What of its answers is kept and shared.
+fn policy(config: RouteCache) -> Policy {
+    Policy {
+        ttl: Duration::from_secs(config.ttl_s),
+        stale_while_revalidate: Duration::from_secs(config.stale_while_revalidate_s),
+        stale_if_error: Duration::from_secs(config.stale_if_error_s),
+        scope: match config.scope {
+            CacheScope::Tenant => Scope::Tenant,
+            CacheScope::User => Scope::User,
+            CacheScope::Conversation => Scope::Conversation,
+            CacheScope::Shared => Scope::Shared,
+        },
+        join: config.join,
+        sampled: config.sampled,
+        replay: match config.replay {
+            CacheReplay::Full => Replay::Full,
+            CacheReplay::Paced => Replay::Paced,
+        },
+    }
 }
 
 const fn strategy(kind: StrategyKind) -> Strategy {

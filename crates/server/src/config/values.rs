@@ -21,6 +21,7 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) embeddings: Embeddings,
     pub(crate) retention: Retention,
+    pub(crate) cache: Cache,
     pub(crate) access: Access,
     pub(crate) identity: Identity,
     pub(crate) jwt: Jwt,
@@ -301,6 +302,8 @@ pub(crate) struct RouteConfig {
     pub(crate) hedge: Option<HedgeConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) shadow: Option<ShadowConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cache: Option<RouteCache>,
 }
 
 /// Where a share of a route's requests is run once more.
@@ -323,6 +326,64 @@ pub(crate) struct HedgeConfig {
 impl Default for HedgeConfig {
     fn default() -> Self {
         Self { after: 0.95, min_ms: 100, budget: 0.05 }
+    }
+}
+
+/// What of a route's answers is kept and shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RouteCache {
+    pub(crate) ttl_s: u64,
+    pub(crate) stale_while_revalidate_s: u64,
+    pub(crate) stale_if_error_s: u64,
+    pub(crate) scope: CacheScope,
+    pub(crate) join: bool,
+    pub(crate) sampled: bool,
+    pub(crate) replay: CacheReplay,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CacheScope {
+    #[default]
+    Tenant,
+    User,
+    Conversation,
+    Shared,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CacheReplay {
+    #[default]
+    Full,
+    Paced,
+}
+
+impl Default for RouteCache {
+    fn default() -> Self {
+        Self {
+            ttl_s: 300,
+            stale_while_revalidate_s: 0,
+            stale_if_error_s: 0,
+            scope: CacheScope::default(),
+            join: true,
+            sampled: false,
+            replay: CacheReplay::default(),
+        }
+    }
+}
+
+/// All answers that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cache {
+    pub(crate) bytes: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { bytes: 256 * 1024 * 1024 }
     }
 }
 
@@ -359,6 +420,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             embeddings: Embeddings::default(),
             retention: Retention::default(),
+            cache: Cache::default(),
             access: Access::default(),
             identity: Identity::default(),
             jwt: Jwt::default(),

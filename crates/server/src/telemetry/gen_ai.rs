@@ -1,12 +1,14 @@
 //! OpenTelemetry's conventions for generative AI in Prometheus' form: dots become underscores, and seconds are named. By operation,
 //! route and provider: whatever a caller may make up is no label here.
 
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tidewire_core::Catalog;
+use tidewire_core::cache::Source;
 use tidewire_core::port::{Asked, Measurement, Operation, Subject};
 
 /// The convention's advisory boundaries.
@@ -52,6 +54,8 @@ pub(super) struct GenAi {
     served: Histograms,
     asked: Histograms,
     tokens: Histograms,
+    /// By route and by where they came from.
+    answers: Family<Labels, Counter>,
     /// By deployment.
     providers: RwLock<BTreeMap<String, &'static str>>,
     catalog: OnceLock<Arc<Catalog>>,
@@ -101,7 +105,11 @@ impl GenAi {
             });
         let tokens = Histograms::new_with_constructor(|| Histogram::new(TOKENS));
         registry.register("gen_ai_client_token_usage", "Tokens that a call of a deployment used", tokens.clone());
+        let answers = Family::default();
+        let help = "Answers of routes that keep or share them, by where they came from";
+        registry.register("tidewire_cache_answers", help, Family::clone(&answers));
         Self {
+            answers,
             first_token,
             per_token,
             served,
@@ -139,8 +147,16 @@ impl GenAi {
                 self.served.get_or_create_owned(&with_error(labels, error)).observe(took.as_secs_f64());
             }
             Measurement::Asked(subject, asked) => self.asked(subject, &asked),
+            Measurement::Answered(subject, source) => self.answered(subject, source),
             _ => {}
         }
+    }
+
+    /// Labels come from the routes' names, so they are bounded as those of the histograms are.
+    fn answered(&self, subject: Subject<'_>, source: Source) {
+        let route = self.route(subject);
+        let labels = vec![("route", route.name.clone()), ("outcome", source.name().to_owned())];
+        self.answers.get_or_create_owned(&labels).inc();
     }
 
     fn asked(&self, subject: Subject<'_>, asked: &Asked<'_>) {

@@ -145,6 +145,7 @@ impl Tasks {
             | Measurement::ServedPerToken(..)
             | Measurement::Served(..)
             | Measurement::Asked(..)
+            | Measurement::Answered(..)
             | Measurement::Traced(_)
             | Measurement::Guarded { .. } => {}
             Measurement::Shadow(route, outcome) => {

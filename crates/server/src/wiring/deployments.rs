@@ -12,6 +12,7 @@ use std::time::Duration;
 use tidewire_backends::openai::OpenAi;
 use tidewire_backends::scripted::{Script, Scripted};
 use tidewire_core::Catalog;
+use tidewire_core::cache::REPLAY;
 use tidewire_core::catalog::{Deployment, Takes};
 use tidewire_core::port::{Backend, Clock, Embedder, Model};
 use tidewire_core::route::{Fleet, Plan, Route};
@@ -27,6 +28,9 @@ const UPSTREAM_SLOTS: usize = 256;
 
 /// Tasks at once of the scripted backend, which costs next to nothing.
 const SCRIPTED_SLOTS: usize = 100_000;
+
+/// Tasks at once that are replayed or ride on another one's answer: as many as there may be connections.
+const REPLAYS: usize = 20_000;
 
 /// How often upstreams are asked which models they have.
 const LISTING: Duration = Duration::from_mins(1);
@@ -123,7 +127,9 @@ impl Deployments {
     pub(crate) fn slots(&self) -> Vec<Slots> {
         let plan = self.catalog.plan();
         let slots = |route: &Arc<Route>| Slots { capability: route.name.clone(), count: plan.slots(route) };
-        plan.routes().iter().map(slots).collect()
+        // What is replayed, and what rides on another task's answer, asks no deployment.
+        let replays = Slots { capability: REPLAY.into(), count: REPLAYS };
+        plan.routes().iter().map(slots).chain([replays]).collect()
     }
 
     /// The deployments that are asked whether they are there.

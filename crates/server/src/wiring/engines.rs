@@ -5,7 +5,7 @@ use crate::telemetry::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{
-    Bus, Clock, Directory, Dispatch, EventLog, Expired, Ledger, LogKeeping, Retention, TaskStore, Unavailable,
+    Bus, Cache, Clock, Directory, Dispatch, EventLog, Expired, Ledger, LogKeeping, Retention, TaskStore, Unavailable,
 };
 use tidewire_engines::by_durability::ByDurability;
 use tidewire_engines::{embedded, memory};
@@ -17,10 +17,18 @@ const EXPIRE_AT_ONCE: usize = 500;
 #[derive(Clone)]
 pub(crate) struct Engines {
     durable: Durable,
+    answers: Answers,
     transient: Arc<memory::Engine>,
     clock: Arc<dyn Clock>,
     keep: Retention,
     keep_transient: Retention,
+}
+
+/// Where answers are kept: beside the logs that they were.
+#[derive(Clone)]
+enum Answers {
+    Embedded(Arc<embedded::Cache>),
+    Memory(Arc<memory::Cache>),
 }
 
 #[derive(Clone)]
@@ -72,7 +80,15 @@ impl Engines {
             // Half: the other half is for what still runs.
             bytes: config.retention.transient_bytes / 2,
         };
-        Ok(Self { durable, transient, clock, keep, keep_transient })
+        let answers = match config.engine {
+            EngineKind::Memory => Answers::Memory(Arc::new(memory::Cache::new(config.cache.bytes))),
+            EngineKind::Embedded => {
+                let free = config.limits.data_free_bytes;
+                let cache = embedded::Cache::new(&config.data, config.cache.bytes, free, clock.clone());
+                Answers::Embedded(Arc::new(cache))
+            }
+        };
+        Ok(Self { durable, answers, transient, clock, keep, keep_transient })
     }
 
     /// All logs.
@@ -104,6 +120,14 @@ impl Engines {
         match &self.durable {
             Durable::Embedded(_, _, both) => both.clone(),
             Durable::Memory(_, both) => both.clone(),
+        }
+    }
+
+    /// Answers that may be given again.
+    pub(crate) fn cache(&self) -> Arc<dyn Cache> {
+        match &self.answers {
+            Answers::Embedded(cache) => cache.clone(),
+            Answers::Memory(cache) => cache.clone(),
         }
     }
 
@@ -189,11 +213,15 @@ impl Engines {
         if durable.logs > 0 {
             tracing::info!(logs = durable.logs, bytes = durable.bytes, "expired");
         }
-        Ok(transient.logs >= EXPIRE_AT_ONCE || durable.logs >= EXPIRE_AT_ONCE)
+        let answers = self.cache().sweep(now, EXPIRE_AT_ONCE).await?;
+        Ok(answers >= EXPIRE_AT_ONCE as u64 || transient.logs >= EXPIRE_AT_ONCE || durable.logs >= EXPIRE_AT_ONCE)
     }
 
     /// Commits what was sent, and closes the store.
     pub(crate) async fn shutdown(&self) {
+        if let Answers::Embedded(cache) = &self.answers {
+            cache.shutdown().await;
+        }
         if let Durable::Embedded(engine, ..) = &self.durable {
             engine.shutdown().await;
         }

@@ -127,6 +127,7 @@ async fn assert_unknown(engine: &impl EventLog, log: tidewire_core::LogRef) {
         usage: tidewire_core::Usage::default(),
         deployment: None,
         attempts: 0,
+        cache: None,
     };
     let append = leased(log, 1, Offset(0), texts(0, 1));
     assert_eq!(engine.append(append.clone()).await, Err(AppendError::Unknown));

@@ -108,7 +108,15 @@ fn worker() -> WorkerId {
 }
 
 fn ending(state: Outcome) -> Ending {
-    Ending { state, error: None, finish_reason: None, usage: Usage::default(), deployment: None, attempts: 0 }
+    Ending {
+        state,
+        error: None,
+        finish_reason: None,
+        usage: Usage::default(),
+        deployment: None,
+        attempts: 0,
+        cache: None,
+    }
 }
 
 fn blank_task() -> Task {

@@ -29,6 +29,7 @@ pub(super) fn closing() -> Ending {
         usage: Usage::default(),
         deployment: None,
         attempts: 0,
+        cache: None,
     }
 }
 

@@ -5,7 +5,7 @@ use super::collect;
 use super::fault::Fault;
 use super::leave::StopOnLeave;
 use crate::Edge;
-use crate::admission::Chat;
+use crate::admission::{Chat, cache_control};
 use crate::follow::{Follower, Resume};
 use crate::identity::Caller;
 use crate::refusal::Refusal;
@@ -42,7 +42,7 @@ pub(crate) async fn chat(State(edge): State<Arc<Edge>>, caller: Caller, request:
     let asked = chat.choices(MAX_CHOICES)?;
     let stays = goes_on_without_caller(&head.headers)?;
     let input = if asked > 1 { for_one_answer(&bytes)? } else { owned(&bytes) };
-    let terms = Terms { stays, public: is_public(&head.headers)? };
+    let terms = Terms { stays, public: is_public(&head.headers)?, cache: cache_control(&head.headers) };
     let accepted = submitted(&edge, &caller, &input, &chat, asked, terms).await?;
     let to_stop = if stays { Vec::new() } else { accepted.iter().map(Accepted::at).collect() };
     let leave = StopOnLeave::new(edge.clone(), to_stop);
@@ -61,12 +61,14 @@ pub(crate) async fn chat(State(edge): State<Arc<Edge>>, caller: Caller, request:
 }
 
 /// What a caller's headers ask for beside OpenAI's own fields.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Terms {
     /// The task goes on when its caller leaves.
     stays: bool,
     /// Anybody may read the answer.
     public: bool,
+    /// What it takes of kept answers.
+    cache: Option<String>,
 }
 
 /// Takes one task for each answer that is wanted. Where one of them is refused, those before it stop.
@@ -76,7 +78,7 @@ async fn submitted(
     input: &Bytes,
     chat: &Chat<'_>,
     asked: u32,
-    Terms { stays, public }: Terms,
+    Terms { stays, public, cache }: Terms,
 ) -> Result<Vec<Accepted>, Fault> {
     let mut accepted = Vec::with_capacity(asked as usize);
     for _ in 0..asked {
@@ -86,6 +88,7 @@ async fn submitted(
             // Its caller waits.
             priority: Some("interactive".to_owned()),
             public: public.then_some(true),
+            cache: cache.clone(),
             ..Submission::default()
         };
         match submit_chat(edge, caller, submission, input.clone(), chat).await {

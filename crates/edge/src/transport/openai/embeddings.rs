@@ -6,7 +6,7 @@ use super::fault::{Fault, not_whole};
 use super::head::Head;
 use super::leave::StopOnLeave;
 use crate::Edge;
-use crate::admission::Chat;
+use crate::admission::{Chat, cache_control};
 use crate::allowance;
 use crate::follow::{Follower, Resume};
 use crate::identity::Caller;
@@ -36,7 +36,8 @@ pub(crate) async fn embeddings(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Fault> {
-    let bytes = body::read(&edge, request.into_body()).await?;
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(&edge, body).await?;
     let chat = Chat::read(&bytes).map_err(|error| body::refused(&bytes, &error))?.wordless();
     wanted(&bytes).map_err(|message| Refusal::new(Code::InvalidRequest, message))?;
     let in_base64 = in_base64(&bytes)?;
@@ -45,6 +46,7 @@ pub(crate) async fn embeddings(
         on_disconnect: Some("stop".to_owned()),
         // Its caller waits.
         priority: Some("interactive".to_owned()),
+        cache: cache_control(&parts.headers),
         ..Submission::default()
     };
     let accepted = submit_chat(&edge, &caller, submission, owned(&bytes), &chat).await?;

@@ -109,6 +109,12 @@ pub(in crate::cli) fn one(task: &TaskView) -> String {
     if let Some(tokens) = tokens(task) {
         line("output tokens", &tokens.to_string());
     }
+    if let Some(source) = source(task) {
+        line("answer", &source);
+    }
+    if let Some(key) = &task.cache_key {
+        line("cache key", key);
+    }
     if let Some(error) = task.end.as_ref().and_then(|end| end.get("error")) {
         let part = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
         line("error", &format!("{} ({})", part("message"), part("code")));
@@ -123,6 +129,25 @@ pub(in crate::cli) fn one(task: &TaskView) -> String {
         line("input", input.get());
     }
     text
+}
+
+/// Where the answer came from, where it was not made for this task.
+fn source(task: &TaskView) -> Option<String> {
+    let told = task.end.as_ref()?.get("cache")?;
+    let state = match told["state"].as_str()? {
+        "hit" => "kept",
+        "stale" => "kept, and old",
+        "joined" => "of another task, joined on its way",
+        other => other,
+    };
+    let mut text = format!("{state}; {} ms", told["age_ms"]);
+    for (name, words) in [("task", "; made for"), ("reason", "; instead of")] {
+        if let Some(value) = told[name].as_str() {
+            // Writing to a string can't fail.
+            let _ = write!(text, "{words} {value}");
+        }
+    }
+    Some(text)
 }
 
 fn tokens(task: &TaskView) -> Option<u64> {
