@@ -2,7 +2,7 @@
 //! call and one charge; an old answer is better than an error; and nobody gets what is not theirs.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
 #![allow(clippy::disallowed_methods, reason = "a test has no shutdown to wait for its tasks")]
-#![allow(clippy::float_cmp, reason = "the figures are whole numbers")]
+#![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "the figures are whole numbers")]
 
 mod support;
 

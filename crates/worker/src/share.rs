@@ -68,6 +68,8 @@ pub(crate) struct Share {
     deserted: CancellationToken,
 }
 
+// Each may hold without the others.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Default)]
 struct State {
     legs: Vec<Leg>,

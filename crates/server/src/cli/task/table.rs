@@ -72,12 +72,15 @@ pub(in crate::cli) fn one(task: &TaskView) -> String {
         line("place", &format!("{place} ahead{wait}"));
     }
     line("priority", &task.priority);
+    let source = source(task);
     let named = [
         ("lane", &task.lane),
         ("parent", &task.parent),
         ("batch", &task.batch),
         ("retry of", &task.retry_of),
         ("retried as", &task.retried_as),
+        ("answer", &source),
+        ("cache key", &task.cache_key),
         ("shadow of", &task.shadow_of),
     ];
     for (name, value) in named {
@@ -108,12 +111,6 @@ pub(in crate::cli) fn one(task: &TaskView) -> String {
     }
     if let Some(tokens) = tokens(task) {
         line("output tokens", &tokens.to_string());
-    }
-    if let Some(source) = source(task) {
-        line("answer", &source);
-    }
-    if let Some(key) = &task.cache_key {
-        line("cache key", key);
     }
     if let Some(error) = task.end.as_ref().and_then(|end| end.get("error")) {
         let part = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
