@@ -64,9 +64,9 @@ async fn usage_is_a_table_json_and_csv_of_what_was_used_and_what_it_cost() {
 
     let table = said(&server, &["usage", "--by", "key,route"]);
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    let head = ["key", "route", "tasks", "input", "cached", "output", "reasoning", "cost"];
+    let head = ["key", "route", "tasks", "input", "cached", "output", "reasoning", "cost", "saved"];
     // 400 at $2, 600 at $0.5 and 10 at $8 for a million, twice.
-    let figures = ["2", "2000", "1200", "20", "0", "$0.002360"];
+    let figures = ["2", "2000", "1200", "20", "0", "$0.002360", "$0.000000"];
     assert_eq!(lines[0], head, "{table}");
     assert_eq!(lines[1], [&[id.as_str(), "r"], &figures[..]].concat(), "{table}");
     assert_eq!(lines[2], [&["all"], &figures[..]].concat(), "{table}");
@@ -75,8 +75,8 @@ async fn usage_is_a_table_json_and_csv_of_what_was_used_and_what_it_cost() {
     let csv = said(&server, &["usage", "--by", "route,deployment", "--csv"]);
     assert_eq!(
         csv,
-        "route,deployment,tasks,input_tokens,cached_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,estimated\r\n\
-         r,up,2,2000,1200,0,20,0,0.002360000,false\r\n"
+        "route,deployment,tasks,input_tokens,cached_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,saved_usd,estimated\r\n\
+         r,up,2,2000,1200,0,20,0,0.002360000,0.000000000,false\r\n"
     );
     let report: Value = serde_json::from_str(&said(&server, &["usage", "--json"])).unwrap();
     assert_eq!(report["total"]["cost_usd"], 0.002_36, "{report}");
