@@ -163,6 +163,7 @@ async fn a_chat_is_refused_in_words_that_say_what_the_model_does() {
         input: br#"{"messages":[]}"#.as_slice().into(),
         committed: String::new(),
         timeouts: Timeouts::default(),
+        trace: None,
     };
     let error = model().run(request).await.err().unwrap();
     assert_eq!(error.fault, Fault::InvalidRequest);

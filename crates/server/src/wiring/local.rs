@@ -45,7 +45,7 @@ impl Local {
 
 #[cfg(feature = "local")]
 pub(super) struct Local {
-    built_in: Vec<(Deployment, Arc<dyn Backend>)>,
+    built_in: Vec<words::BuiltIn>,
     all: std::sync::Mutex<Vec<Arc<tidewire_backends::local::Local>>>,
 }
 
@@ -87,7 +87,7 @@ impl Local {
         Ok(models)
     }
 
-    pub(super) fn built_in(&self) -> &[(Deployment, Arc<dyn Backend>)] {
+    pub(super) fn built_in(&self) -> &[words::BuiltIn] {
         &self.built_in
     }
 

@@ -14,9 +14,13 @@ const SLOTS: usize = 64;
 /// A backend, and how many requests it takes at once.
 type Slotted = (Arc<dyn Backend>, usize);
 
+/// A deployment that needs no configuration, and its backend.
+#[cfg(feature = "local")]
+pub(super) type BuiltIn = (tidewire_core::catalog::Deployment, Arc<dyn Backend>);
+
 /// The one that comes with the built-in model, where it was fetched.
 #[cfg(feature = "local")]
-pub(super) fn built_in() -> Result<Option<(tidewire_core::catalog::Deployment, Arc<dyn Backend>)>, String> {
+pub(super) fn built_in() -> Result<Option<BuiltIn>, String> {
     use crate::config;
     use tidewire_core::catalog::Deployment;
     let weights = config::cache().join(config::EMBEDDINGS);
