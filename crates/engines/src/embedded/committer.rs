@@ -62,8 +62,9 @@ pub(super) struct Committer {
     /// Something was written that waits for no sync of its own, and since when.
     unsynced: bool,
     unsynced_since: Duration,
-    /// When the last round began.
+    /// When the last round began, and how many changes it had.
     began: Duration,
+    last: usize,
     timer: Option<tokio::runtime::Runtime>,
 }
 
@@ -88,6 +89,7 @@ impl Committer {
             unsynced: false,
             unsynced_since: Duration::ZERO,
             began: Duration::ZERO,
+            last: 0,
             timer: wait::timer(),
         }
     }

@@ -13,8 +13,11 @@ use std::time::Duration;
 /// and a round of their own costs as much as many settlements.
 const LINGER: Duration = Duration::from_millis(20);
 /// Rounds begin no closer to each other than this: under load one of many changes costs little more than one of a few, and
-/// wakes as many at once. One that comes after a pause waits for nothing. A millisecond is little beside a sync's 20 (p99).
+/// wakes as many at once. One that comes after a pause, or among few, waits for nothing. A millisecond is little beside a
+/// sync's 20 (p99).
 const GAP: Duration = Duration::from_millis(1);
+/// Among so many changes a round: gathering fewer only adds the wait and the waking up to each.
+const MANY: usize = 8;
 /// What was written without a sync is synced within this: so much of transient tasks' entries a loss of power may take.
 const SYNC_WITHIN: Duration = Duration::from_secs(1);
 
@@ -45,7 +48,8 @@ impl Committer {
     /// Lets more changes come where the last round began a moment ago.
     fn gather(&mut self, waiting: &mut Vec<Queued>) {
         let since = self.shared.clock.monotonic().saturating_sub(self.began);
-        if let Some(wait) = GAP.checked_sub(since).filter(|wait| !wait.is_zero()) {
+        let many = self.last.max(waiting.len()) >= MANY;
+        if let Some(wait) = GAP.checked_sub(since).filter(|wait| many && !wait.is_zero()) {
             // The machine's sleep, not the engine's: it waits for the disk's sake.
             std::thread::sleep(wait);
             while waiting.len() < MAX_ROUND_CHANGES
@@ -55,6 +59,7 @@ impl Committer {
             }
         }
         self.began = self.shared.clock.monotonic();
+        self.last = waiting.len();
     }
 
     /// How many changes came, if some did within this time. On the machine's clock, not the engine's: it waits for the
