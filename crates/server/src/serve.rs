@@ -27,7 +27,7 @@ use tidewire_core::{Catalog, WorkerId};
 use tidewire_edge::public::Caching;
 use tidewire_edge::{Access, Edge, Identity, Limits, Public, Shadows, Streams, listen};
 use tidewire_worker::{Backoff, Pace, Pool, Shares, Worker};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +38,10 @@ const EXPIRY: Duration = Duration::from_secs(30);
 /// How long open sockets may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// Connections that may wait to be accepted; the system may allow fewer. All sessions come back at once after a restart, and
+/// one that finds no place tries again a second later.
+const BACKLOG: u32 = 4096;
+
 /// Serves until a signal ends it.
 pub(crate) async fn serve(
     config: Config,
@@ -47,9 +51,7 @@ pub(crate) async fn serve(
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut signals = Signals::listen()?;
     // Bind first: a port that is taken should be told before a store is opened and a model loaded.
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
+    let listener = bind(config.listen).map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     #[cfg(feature = "otlp")]
@@ -383,4 +385,12 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The port of a server that has just ended can be had at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
