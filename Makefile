@@ -1,5 +1,5 @@
 # What people type. The scripts behind it say what they install and why, and can be run again at any time.
-.PHONY: run model build test check bench bench-gateway bench-edge bench-hedge soak help
+.PHONY: run model build test check bench bench-gateway bench-edge bench-hedge bench-cache soak help
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -33,6 +33,10 @@ bench-edge: ## Prove and measure public results behind nginx and Varnish, which 
 bench-hedge: ## Measure hedging in front of a provider with a slow tail: first tokens with and without, cost, charges (about a minute)
 	@. scripts/env.sh && cargo build --release --locked -p tidewire-server && \
 	  cargo build --release --locked -p tidewire-testkit --example upstream && scripts/bench-hedge.py $(ARGS)
+
+bench-cache: ## Measure kept, old and joined answers beside answers that are made (about 2 minutes)
+	@. scripts/env.sh && cargo build --release --locked -p tidewire-server && \
+	  cargo build --release --locked -p tidewire-testkit --example upstream && scripts/bench-cache.py $(ARGS)
 
 soak: ## Run the long proofs (about 90 minutes): kills, cuts, power loss, failing disks, simulation, model, steady load
 	@scripts/soak.sh

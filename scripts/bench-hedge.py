@@ -12,16 +12,12 @@ import http.client
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-import urllib.request
 
-CACHE = os.environ.get("TIDEWIRE_CACHE", os.path.expanduser("~/.cache/tidewire"))
-BUILT = os.path.join(os.environ.get("CARGO_TARGET_DIR", f"{CACHE}/target"), os.environ.get("GATEWAY_PROFILE", "release"))
+from scripted import Server, Upstream, ask, quantile
+
 SECONDS = float(os.environ.get("HEDGE_SECONDS", "20"))
 CLIENTS = int(os.environ.get("HEDGE_CLIENTS", "8"))
 SLOW = [os.environ.get("HEDGE_SLOW_PERMILLE", "50"), os.environ.get("HEDGE_SLOW_MS", "2000")]
@@ -34,26 +30,8 @@ HEDGE = "hedge = { after = 0.9, min_ms = 10, budget = 0.1 }"
 SIDES = {"plain": "", "hedged": HEDGE}
 
 
-class Upstream:
-    """A scripted model server with a slow tail."""
-
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [os.path.join(BUILT, "examples", "upstream"), "--models", MODEL, "--tokens", str(TOKENS), "--first-ms", str(FIRST_MS),
-             "--input-tokens", str(INPUT_TOKENS), "--slow-permille", SLOW[0], "--slow-ms", SLOW[1]],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.url = self.process.stdout.readline().strip()
-
-    def end(self):
-        """Calls, tokens, and calls whose client went away."""
-        self.process.send_signal(signal.SIGINT)
-        line = self.process.stdout.readline()
-        self.process.wait()
-        return [int(number) for number in re.findall(r"\d+", line)]
-
-
 def configuration(upstreams) -> str:
-    text = '[built_in]\nenabled = false\n[log]\nfilter = "warn"\n'
+    text = ""
     for number, upstream in enumerate(upstreams):
         text += (f'[[deployment]]\nname = "d{number}"\nbackend = "openai"\nmodel = "{MODEL}"\nurl = "{upstream.url}"\n'
                  "price_input = 1.0\nprice_output = 4.0\n")
@@ -62,62 +40,32 @@ def configuration(upstreams) -> str:
     return text
 
 
-def get(url: str):
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return answer.read().decode()
-
-
-def ask(connection: http.client.HTTPConnection, route: str) -> float:
-    """One streamed request: the time to its first token."""
-    body = json.dumps({"model": route, "stream": True, "messages": [{"role": "user", "content": "go"}]})
-    began = time.monotonic()
-    connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
-    answer = connection.getresponse()
-    first, whole = None, False
-    while line := answer.readline():
-        if first is None and b'"content"' in line:
-            first = time.monotonic() - began
-        whole = whole or line.startswith(b"data: [DONE]")
-    if answer.status != 200 or first is None or not whole:
-        raise SystemExit(f"an answer of {route} is not whole: {answer.status}")
-    return first
-
-
 def client(address: str, deadline: float, times):
     connection = http.client.HTTPConnection(address, timeout=60)
     began = time.monotonic()
     while (now := time.monotonic()) < deadline:
         route = list(SIDES)[int((now - began) / SLICE) % len(SIDES)]
-        times[route].append(ask(connection, route))
+        times[route].append(ask(connection, route)[0])
 
 
-def quantile(times, part: float) -> float:
-    return sorted(times)[min(len(times) - 1, int(len(times) * part))] * 1000
+def upstream() -> Upstream:
+    """A scripted model server with a slow tail."""
+    return Upstream("--models", MODEL, "--tokens", str(TOKENS), "--first-ms", str(FIRST_MS), "--input-tokens", str(INPUT_TOKENS),
+                    "--slow-permille", SLOW[0], "--slow-ms", SLOW[1])
 
 
 def main():
-    upstreams = [Upstream(), Upstream()]
-    with tempfile.TemporaryDirectory() as data:
-        path = os.path.join(data, "tidewire.toml")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(configuration(upstreams))
-        server = subprocess.Popen(
-            [os.path.join(BUILT, "tidewire"), "serve", "--listen", "127.0.0.1:0", "--data", os.path.join(data, "data"), "--config", path],
-            stdout=subprocess.PIPE, text=True)
-        try:
-            url = server.stdout.readline().split()[-1]
-            times = {name: [] for name in SIDES}
-            deadline = time.monotonic() + SECONDS * len(SIDES)
-            clients = [threading.Thread(target=client, args=(url.removeprefix("http://"), deadline, times)) for _ in range(CLIENTS)]
-            for one in clients:
-                one.start()
-            for one in clients:
-                one.join()
-            usage = {row["route"]: row for row in json.loads(get(url + "/v1/usage?group_by=route"))["rows"]}
-            hedges = dict(re.findall(r'tidewire_hedges_total\{route="hedged",outcome="(\w+)"\} (\d+)', get(url + "/metrics")))
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait()
+    upstreams = [upstream(), upstream()]
+    with Server(configuration(upstreams)) as server:
+        times = {name: [] for name in SIDES}
+        deadline = time.monotonic() + SECONDS * len(SIDES)
+        clients = [threading.Thread(target=client, args=(server.address, deadline, times)) for _ in range(CLIENTS)]
+        for one in clients:
+            one.start()
+        for one in clients:
+            one.join()
+        usage = {row["route"]: row for row in json.loads(server.get("/v1/usage?group_by=route"))["rows"]}
+        hedges = dict(re.findall(r'tidewire_hedges_total\{route="hedged",outcome="(\w+)"\} (\d+)', server.get("/metrics")))
     counted = [sum(part) for part in zip(*(upstream.end() for upstream in upstreams))]
     return report(times, usage, hedges, counted)
 
