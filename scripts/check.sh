@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+# Without what may be left out.
+cargo clippy --locked --quiet -p tidewire-server --no-default-features -- -D warnings
 # With the built-in model, in the profile in which `make build` compiles it, so that it is compiled once.
 scripts/setup.sh build
 cargo clippy --release --locked --quiet -p tidewire-server -p tidewire-backends --all-targets \

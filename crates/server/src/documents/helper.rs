@@ -20,9 +20,11 @@ pub(crate) const MAX_DOCUMENT_BYTES: u64 = 64 * 1024 * 1024;
 const MAX_TEXT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Address space of a helper. The largest document takes several times its size while it is parsed.
+#[cfg(feature = "documents")]
 const MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// Seconds of computing: a PDF of a thousand pages takes a few.
+#[cfg(feature = "documents")]
 const CPU_S: u64 = 20;
 
 /// How long a helper may take in all, on a busy machine.
