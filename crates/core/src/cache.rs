@@ -17,6 +17,7 @@ pub use canonical::{Canonical, canonical};
 pub use entry::{Answer, Piece};
 pub use policy::{Freshness, Policy, Replay, Scope};
 
+use crate::ending::Usage;
 use crate::id::{TaskId, TenantId};
 use crate::port::{Account, Cache, CacheKey, Limits};
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,9 @@ pub struct Told {
     /// Why an old answer was given: the code of the failure that a new one ended with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What making the answer used, where nobody is charged for it here. Only the `end` event has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Usage>,
 }
 
 /// How an answer came to a task.

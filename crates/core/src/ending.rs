@@ -109,6 +109,20 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// What the answer used, whoever paid for it: what clients of other APIs expect to be told. The prompt of one that was
+    /// not made for this task counts as cached; the cost is this task's own.
+    pub fn used_for_answer(&self) -> Usage {
+        let Some(made) = self.cache.as_ref().and_then(|told| told.made) else { return self.usage };
+        let made = Usage {
+            cached_tokens: made.input_tokens,
+            cache_write_tokens: 0,
+            cost: Money::ZERO,
+            saved: Money::ZERO,
+            ..made
+        };
+        self.usage.plus(made)
+    }
+
     /// The ending as the `end` event's data.
     pub fn to_json(&self) -> Vec<u8> {
         // Strings, numbers and enums only: serialising cannot fail, and an empty object would still be read

@@ -87,6 +87,7 @@ fn told(trip: &Trip<'_>, answer: &Answer, made_at: Timestamp, state: Source, rea
         age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
         task: told_task(answer.task, answer.tenant, trip.task.tenant),
         reason: reason.map(str::to_owned),
+        made: None,
     }
 }
 
@@ -129,14 +130,15 @@ async fn replay(
 ) -> Result<Delivered, Barred> {
     measure(trip, told.state);
     purse.close();
-    let (deployment, cost) = (answer.deployment.clone(), answer.usage.cost);
+    let (deployment, made) = (answer.deployment.clone(), answer.usage);
     let opening = trip.opening((&answer.deployment, &answer.model), Some(&told));
     let clock = (pace == Replay::Paced).then(|| trip.worker.clock.clone());
     let call = Call { said: speech(answer, clock), by: Speaker::Kept, purse };
     let pumped = pump(trip.worker, trip.task, draft, leash, opening, call).await?;
-    let saved = if matches!(pumped.finish, Finish::Whole(_)) { cost } else { tidewire_core::Money::ZERO };
+    let made = matches!(pumped.finish, Finish::Whole(_)).then_some(made);
+    let saved = made.map(|made| made.cost).unwrap_or_default();
     let pumped = Pumped { usage: Usage { saved, ..Usage::default() }, ..pumped };
-    Ok(Delivered { pumped, deployment: Some(deployment), told: Some(told) })
+    Ok(Delivered { pumped, deployment: Some(deployment), told: Some(Told { made, ..told }) })
 }
 
 /// An answer as it is said again; with a clock, at the pace at which it came.
@@ -201,8 +203,13 @@ impl Trip<'_> {
                 }
                 Err(refused) => Pumped::unasked(Finish::Refused(refused)),
             };
+            let made = pumped.usage;
             pumped.usage = seat.bill(&pumped, purse.input_tokens());
             if !matches!(pumped.finish, Finish::Failed(_)) || !seat.goes_on() {
+                // Whoever pays for it has it in the usage.
+                let unpaid = pumped.usage == Usage { saved: pumped.usage.saved, ..Usage::default() };
+                let made = (unpaid && matches!(pumped.finish, Finish::Whole(_))).then_some(made);
+                let told = told.map(|told| Told { made, ..told });
                 return Ok(Delivered { pumped, deployment: Some(deployment), told });
             }
             self.note(draft, &deployment, pumped).await?;

@@ -470,6 +470,7 @@ impl Seat {
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
             task: told_task(maker, tenant, task.tenant),
             reason: None,
+            made: None,
         })
     }
 

@@ -11,7 +11,7 @@ use super::body;
 use super::openai::fault::not_whole;
 use super::openai::{self, collect, head::Head, leave::StopOnLeave, stream::streamed};
 use crate::Edge;
-use crate::admission::{Chat, admit_chat};
+use crate::admission::{Chat, admit_chat, cache_control};
 use crate::allowance;
 use crate::follow::{Follower, Resume};
 use crate::identity::Caller;
@@ -32,7 +32,8 @@ pub(super) async fn messages(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Fault> {
-    let bytes = body::read(&edge, request.into_body()).await?;
+    let (head, body) = request.into_parts();
+    let bytes = body::read(&edge, body).await?;
     let asked = Asked::read(&bytes, true)?;
     let chat = Chat::read(&asked.input).map_err(|error| body::refused(&asked.input, &error))?;
     let submission = Submission {
@@ -40,6 +41,7 @@ pub(super) async fn messages(
         on_disconnect: Some("stop".to_owned()),
         // Its caller waits.
         priority: Some("interactive".to_owned()),
+        cache: cache_control(&head.headers),
         ..Submission::default()
     };
     let accepted = submit_chat(&edge, &caller, submission, asked.input.clone().into(), &chat).await?;

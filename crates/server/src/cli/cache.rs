@@ -21,17 +21,17 @@ pub(crate) struct PurgeArgs {
     #[command(flatten)]
     remote: Remote,
     /// Those of this route
-    #[arg(long, value_name = "NAME", conflicts_with = "key")]
+    #[arg(long, value_name = "NAME", conflicts_with = "answer")]
     route: Option<String>,
     /// The one of this key, as `tidewire task show` says it
     #[arg(long, value_name = "KEY")]
-    key: Option<String>,
+    answer: Option<String>,
 }
 
 /// Runs the command.
 pub(crate) async fn run(command: CacheCommand) -> Outcome {
-    let CacheCommand::Purge(PurgeArgs { remote, route, key }) = command;
-    let purged = Http::new(&remote.endpoint())?.purge_cache(&PurgeBody { route, key }).await?;
+    let CacheCommand::Purge(PurgeArgs { remote, route, answer }) = command;
+    let purged = Http::new(&remote.endpoint())?.purge_cache(&PurgeBody { route, key: answer }).await?;
     writeln!(io::stdout(), "forgot {} kept answers", purged.purged)?;
     Ok(ExitCode::SUCCESS)
 }

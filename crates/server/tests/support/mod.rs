@@ -6,6 +6,7 @@ pub mod collector;
 pub mod keyed;
 pub mod provider;
 pub mod seen;
+pub mod sharing;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

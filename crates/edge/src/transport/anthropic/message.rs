@@ -41,7 +41,7 @@ impl Message {
     /// The whole of it.
     pub(super) fn whole(&self, ending: &Ending) -> Result<Value, WireError> {
         let content: Result<Vec<Value>, WireError> = self.answer.parts().iter().map(block).collect();
-        Ok(self.object(&content?, Some(stop_reason(ending)), &used(ending.usage)))
+        Ok(self.object(&content?, Some(stop_reason(ending)), &used(ending.used_for_answer())))
     }
 
     /// What is said before the log has anything.
@@ -85,7 +85,7 @@ impl Message {
         }
         self.answer.finish(&mut |step| tell(&step, out));
         let delta = json!({ "stop_reason": stop_reason(&ending), "stop_sequence": null });
-        say(out, &json!({ "type": "message_delta", "delta": delta, "usage": used(ending.usage) }));
+        say(out, &json!({ "type": "message_delta", "delta": delta, "usage": used(ending.used_for_answer()) }));
         say(out, &json!({ "type": "message_stop" }));
         Ok(())
     }

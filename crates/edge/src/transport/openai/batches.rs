@@ -9,6 +9,7 @@ pub(crate) use output::keep;
 use super::fault::Fault;
 use super::raw::Fields;
 use crate::Edge;
+use crate::admission::cache_control;
 use crate::batch::{self, read_progress};
 use crate::identity::Caller;
 use crate::refusal::Refusal;
@@ -47,7 +48,8 @@ pub(crate) async fn create(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Value>, Fault> {
-    let bytes = body::read(&edge, request.into_body()).await?;
+    let (head, body) = request.into_parts();
+    let bytes = body::read(&edge, body).await?;
     let fields = Fields::read(&bytes).map_err(|error| body::refused(&bytes, &error))?;
     let file: String = fields.get("input_file_id")?.ok_or_else(|| invalid("`input_file_id` is missing"))?;
     let endpoint: String = fields.get("endpoint")?.ok_or_else(|| invalid("`endpoint` is missing"))?;
@@ -66,12 +68,14 @@ pub(crate) async fn create(
     }
     let content =
         files::whole(&edge, &caller, &file, edge.limits.body_bytes.saturating_mul(body::BATCH_BODIES)).await?;
+    // What its head says of kept answers holds for each line: a line has no head of its own.
+    let cache = cache_control(&head.headers);
     let log = LogRef { tenant: caller.tenant, log: batch::fresh(&edge) };
     let mut record = Record::new(log.log, edge.clock.now(), endpoint, file, metadata);
     let admitted = match lines::read(&content) {
         Ok(lines) => {
             record.total = lines.len() as u64;
-            admitted(&edge, &caller, endpoint, &lines).await?
+            admitted(&edge, &caller, (endpoint, cache.as_deref()), &lines).await?
         }
         Err(errors) => Err(errors),
     };
@@ -97,12 +101,12 @@ pub(crate) async fn create(
 async fn admitted(
     edge: &Edge,
     caller: &Caller,
-    endpoint: Endpoint,
+    asked: (Endpoint, Option<&str>),
     lines: &[Line],
 ) -> Result<Result<Vec<crate::quote::Admitted>, Vec<LineError>>, Refusal> {
     let (mut tasks, mut errors) = (Vec::with_capacity(lines.len()), Vec::new());
     for line in lines {
-        match lines::admit(edge, caller, endpoint, line).await {
+        match lines::admit(edge, caller, asked, line).await {
             Ok(task) => tasks.push(task),
             Err(refusal) if refusal.0.status() >= 500 || refusal.0.status() == 429 => return Err(refusal),
             Err(refusal) => {

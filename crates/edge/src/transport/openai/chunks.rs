@@ -146,7 +146,7 @@ impl Chunks {
         }
         let reason = ending.finish_reason.as_deref().unwrap_or("stop");
         self.chunk(out, Delta::default(), None, Some(reason));
-        let Some(used) = self.shared.ended(ending.usage) else { return };
+        let Some(used) = self.shared.ended(ending.used_for_answer()) else { return };
         if self.shared.include_usage {
             line(out, &self.shared.usage(used));
         }

@@ -46,7 +46,7 @@ pub(super) async fn whole(
         if let Some(error) = not_whole(&ending) {
             return Err(Fault::with(error, head.into_headers()));
         }
-        used = used.plus(ending.usage);
+        used = used.plus(ending.used_for_answer());
         choices.push(message.choice(index, &ending));
         heads.push(head);
     }
@@ -60,7 +60,7 @@ pub(super) async fn whole(
 pub(super) async fn ended(edge: &Edge, task: &Task) -> Result<Box<RawValue>, Refusal> {
     let follower = Follower::open(edge, task.at().log(), Resume::default(), Duration::ZERO).await?;
     let (message, ending) = read(follower, &mut Head::new(task, HeaderMap::new())).await?;
-    let completion = completion(Some(task), &[message.choice(0, &ending)], ending.usage);
+    let completion = completion(Some(task), &[message.choice(0, &ending)], ending.used_for_answer());
     to_raw_value(&completion).map_err(|error| Refusal::new(Code::Internal, error.to_string()))
 }
 

@@ -62,7 +62,7 @@ pub(crate) async fn embeddings(
     if vectors.damaged {
         return Err(Refusal::new(Code::Damaged, "a vector in the task's log can't be read").into());
     }
-    let body = vectors.body(&accepted.task.spec.model, ending.usage);
+    let body = vectors.body(&accepted.task.spec.model, ending.used_for_answer());
     let mut headers = head.into_headers();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok((headers, body).into_response())
@@ -78,7 +78,7 @@ pub(super) async fn ended(edge: &Edge, task: &Task) -> Result<Box<RawValue>, Ref
     if vectors.damaged {
         return Err(damaged());
     }
-    serde_json::from_slice(&vectors.body(&task.spec.model, ending.usage)).map_err(|_| damaged())
+    serde_json::from_slice(&vectors.body(&task.spec.model, ending.used_for_answer())).map_err(|_| damaged())
 }
 
 fn in_base64(bytes: &[u8]) -> Result<bool, Refusal> {

@@ -14,7 +14,7 @@ use super::head::Head;
 use super::leave::StopOnLeave;
 use super::stream::{answer, streamed};
 use crate::Edge;
-use crate::admission::Chat;
+use crate::admission::{Chat, cache_control};
 use crate::allowance;
 use crate::follow::{Follower, Resume};
 use crate::identity::Caller;
@@ -128,6 +128,7 @@ async fn submitted(
         idempotency_key: key,
         input: keyed,
         face: serde_json::to_string(kept).ok(),
+        cache: cache_control(headers),
         ..Submission::default()
     };
     submit_chat(edge, caller, submission, owned(&input), &chat).await

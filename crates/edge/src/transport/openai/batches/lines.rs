@@ -129,7 +129,12 @@ fn line(number: u64, text: &[u8]) -> Result<Line, LineError> {
 }
 
 /// A line as a task.
-pub(super) async fn admit(edge: &Edge, caller: &Caller, endpoint: Endpoint, line: &Line) -> Result<Admitted, Refusal> {
+pub(super) async fn admit(
+    edge: &Edge,
+    caller: &Caller,
+    (endpoint, cache): (Endpoint, Option<&str>),
+    line: &Line,
+) -> Result<Admitted, Refusal> {
     if line.url != endpoint.path() {
         return Err(invalid(format!("`url` is the batch's endpoint, `{}`", endpoint.path())));
     }
@@ -140,6 +145,7 @@ pub(super) async fn admit(edge: &Edge, caller: &Caller, endpoint: Endpoint, line
         priority: Some("bulk".to_owned()),
         deadline_ms: Some(WINDOW_MS),
         metadata: to_raw_value(&json!({ "custom_id": line.custom_id })).ok(),
+        cache: cache.map(str::to_owned),
         ..Submission::default()
     };
     let read = |bytes: &Bytes| Chat::read(bytes).map(drop).map_err(|error| body::refused(bytes, &error));

@@ -102,7 +102,7 @@ impl About {
         let (mut error, mut incomplete, mut usage, mut completed) =
             (Value::Null, Value::Null, Value::Null, Value::Null);
         if let Standing::Ended(at, ending) = standing {
-            usage = used(ending.usage);
+            usage = used(ending.used_for_answer());
             match (ending.state, incomplete_reason(ending)) {
                 (Outcome::Done, None) => completed = (at.as_millis() / 1000).into(),
                 (Outcome::Done, Some(reason)) => incomplete = json!({ "reason": reason }),
