@@ -1,0 +1,104 @@
+// A batch: many tasks, and one log that reports how far they have come.
+import { TidewireError, type WireError } from "./error.js";
+import { Store, type Core } from "./store.js";
+import type { BatchItem, BatchSnapshot, LogEvent, Usage } from "./types.js";
+
+interface Data {
+  tasks: string[];
+  task: string;
+  index: number;
+  state: "done" | "failed" | "stopped";
+  error?: WireError;
+  usage?: Usage;
+  done: number;
+  failed: number;
+  stopped: number;
+  total: number;
+}
+
+export class Batch extends Store<BatchSnapshot> {
+  #status: BatchSnapshot["status"] = "running";
+  #tasks: BatchItem[] = [];
+  #changed = false;
+  #counts = { total: 0, done: 0, failed: 0, stopped: 0 };
+  #usage: Usage | undefined;
+  #error: TidewireError | undefined;
+
+  constructor(core: Core, id: string, tasks: string[] = []) {
+    super(core, id);
+    this.#begin(tasks);
+  }
+
+  #begin(tasks: string[]): void {
+    this.#tasks = tasks.map((id) => ({ id }));
+    this.#counts = { total: tasks.length, done: 0, failed: 0, stopped: 0 };
+  }
+
+  get path(): string {
+    return `v1/tasks/batch/${this.id}`;
+  }
+
+  protected fold({ kind, data: raw }: LogEvent): void {
+    const data = raw as Data;
+    if (kind === "batch") {
+      this.#begin(data.tasks);
+    } else if (kind === "progress") {
+      const { task: id, index, state: status, error, total, done, failed, stopped } = data;
+      // A list that somebody has is not changed under them.
+      if (!this.#changed) this.#tasks = this.#tasks.slice();
+      this.#changed = true;
+      this.#tasks[index] = { id, status, ...(error && { error }) };
+      this.#counts = { total, done, failed, stopped };
+    } else if (kind === "end") {
+      this.#status = data.state;
+      this.#usage = data.usage;
+      if (data.error) this.#error = new TidewireError(data.error);
+      this.settled = true;
+    }
+  }
+
+  protected clear(): void {
+    this.#begin([]);
+  }
+
+  override fail(error: TidewireError, ofLog: boolean): void {
+    if (ofLog) this.#status = "failed";
+    this.#error ??= error;
+    super.fail(error, ofLog);
+  }
+
+  protected build(): BatchSnapshot {
+    this.#changed = false;
+    return {
+      id: this.id,
+      status: this.#status,
+      ...this.#counts,
+      tasks: this.#tasks,
+      epoch: this.epoch ?? 0,
+      offset: this.next - 1,
+      ...(this.#usage && { usage: this.#usage }),
+      ...(this.#error && { error: this.#error }),
+    };
+  }
+
+  /** How it ended. */
+  async result({ signal }: { signal?: AbortSignal } = {}): Promise<BatchSnapshot> {
+    await this.until(() => (this.settled && !this.failed) || undefined, signal);
+    return this.build();
+  }
+
+  /** Stops these of its tasks, or all; they end shortly after. */
+  async stop(tasks?: string[]): Promise<void> {
+    await this.#post("stop", tasks);
+  }
+
+  /** A new batch of these that failed, or of all that did. */
+  async retry(tasks?: string[]): Promise<Batch> {
+    const { id, tasks: all } = await this.#post<{ id: string; tasks: string[] }>("retry", tasks);
+    return this.core.followBatch(id, all);
+  }
+
+  #post<T>(what: string, tasks?: string[]): Promise<T> {
+    return this.core.connection.http.json<T>("POST", `${this.path}/${what}`, { body: { tasks } });
+  }
+}

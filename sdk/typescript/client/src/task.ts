@@ -1,0 +1,254 @@
+// A task: what is known of it, its answer as it comes, and what can be done with it.
+import { Answer } from "./answer.js";
+import { TidewireError } from "./error.js";
+import { defined } from "./http.js";
+import { Store, type Core } from "./store.js";
+import type { LogEvent, Place, Snapshot, TaskRecord, TextPart } from "./types.js";
+import type { Ack, Submit } from "./wire.js";
+
+/** Where to begin: the last event that one has, and the text up to it where that is wanted too. A snapshot is one. */
+export type From = Place & { text?: string; reasoning?: string };
+
+/** What a reader of the text has got, and how little of it stands since. */
+interface Reader {
+  sent: number;
+  stands: number | undefined;
+}
+
+interface Waiting {
+  submit: Submit;
+  resolve: (task: Task) => void;
+  reject: (error: unknown) => void;
+}
+
+export class Task extends Store<Snapshot> {
+  /** The same before and after the ack: for the rows of a list. */
+  readonly key: string;
+  #answer = new Answer();
+  /** What it was seeded with: it can't be rewound into. */
+  #seeded = false;
+  #sentAt: number | undefined;
+  #ttftMs: number | undefined;
+  #ttarMs: number | undefined;
+  #painting = false;
+  #acked: Promise<Task> = Promise.resolve(this);
+  #waiting: Waiting | undefined;
+  #frame: Record<string, unknown> | undefined;
+  /** The store of the same task, where this client had one before the ack. */
+  #twin: Task | undefined;
+  readonly #readers = new Set<Reader>();
+
+  constructor(core: Core, id: string, key = id, from?: From) {
+    super(core, id);
+    this.key = key;
+    if (!from || from.offset < 0) return;
+    this.epoch = from.epoch;
+    this.next = from.offset + 1;
+    this.#seeded = true;
+    this.#answer.text = from.text ?? "";
+    this.#answer.reasoning = from.reasoning ?? "";
+  }
+
+  get path(): string {
+    return `v1/tasks/${this.id}`;
+  }
+
+  /** Resolves at the ack; rejects where the task was refused. */
+  get acked(): Promise<Task> {
+    return this.#acked;
+  }
+
+  /** Puts it on its way. `frame` is the task in the words of the wire. */
+  send(frame: Record<string, unknown>): this {
+    this.#frame = frame;
+    this.#answer = new Answer();
+    this.#answer.status = "sending";
+    this.#sentAt = this.core.clock.now();
+    this.#acked = new Promise((resolve, reject) => {
+      const submit: Submit = {
+        task: frame,
+        cursor: this,
+        tries: 0,
+        acked: (ack) => this.#named(ack),
+        refused: (error) => this.#refused(error),
+      };
+      this.#waiting = { submit, resolve, reject };
+      this.core.connection.submit(submit);
+    });
+    // Whoever waits for it hears; nobody has to.
+    this.#acked.catch(() => {});
+    this.changed();
+    return this;
+  }
+
+  /** Before the ack nobody waits for it any more. */
+  forget(reason: unknown): void {
+    if (!this.#waiting) return;
+    this.core.connection.forget(this.#waiting.submit);
+    this.#refused(new TidewireError({ code: "closed", message: "the submit was aborted before its ack" }), reason);
+  }
+
+  #refused(error: TidewireError, reason: unknown = error): void {
+    this.#answer.status = "failed";
+    this.#answer.error = error;
+    this.#waiting?.reject(reason);
+    this.#waiting = undefined;
+    this.changed();
+  }
+
+  #named({ id, epoch, state, place, wait_ms }: Ack): void {
+    this.id = id;
+    // What ended long ago is told by its log: until that is read, nothing is known of how.
+    this.#answer.status = state === "queued" ? state : "running";
+    this.#answer.place = place;
+    this.#answer.waitMs = wait_ms;
+    const same = this.core.named(this);
+    const { resolve } = this.#waiting!;
+    this.#waiting = undefined;
+    if (same === this) {
+      this.epoch = epoch;
+      this.core.connection.adopt(this);
+      // Unfollowed after a while, unless somebody wants it.
+      this.hold()();
+    } else {
+      this.#twin = same;
+      const leave = same.subscribe(() => {
+        this.changed();
+        if (same.settled) leave();
+      });
+    }
+    resolve(same);
+    this.changed();
+  }
+
+  protected build(): Snapshot {
+    if (this.#twin) return { ...this.#twin.snapshot, key: this.key };
+    const { id, key, epoch = 0, next } = this;
+    const { text, reasoning, status, rewinds, logprobs, usage, ...rest } = { ...this.#answer };
+    return {
+      id,
+      key,
+      status,
+      text,
+      reasoning,
+      epoch,
+      offset: next - 1,
+      rewinds,
+      ...defined({
+        ...rest,
+        usage,
+        cost: usage?.cost,
+        logprobs: logprobs.length ? logprobs : undefined,
+        ttftMs: this.#ttftMs,
+        ttarMs: this.#ttarMs,
+      }),
+    };
+  }
+
+  protected fold(event: LogEvent): void {
+    const { kind } = event;
+    const before = this.#answer.text.length;
+    if (!this.#answer.fold(event)) {
+      // Without the beginning it is not known how much still stands.
+      if (this.#seeded) this.restart();
+      return;
+    }
+    if (this.#answer.text.length < before) this.#cut(this.#answer.text.length);
+    if (kind === "text" && this.#sentAt !== undefined && this.#ttftMs === undefined) {
+      this.#measure("ttft", (this.#ttftMs = this.core.clock.now() - this.#sentAt));
+    }
+    if (kind === "end") this.settled = true;
+  }
+
+  protected clear(): void {
+    this.#answer = Object.assign(new Answer(), { status: this.#answer.status });
+    this.#seeded = false;
+    this.#cut(0);
+  }
+
+  #cut(length: number): void {
+    for (const reader of this.#readers) {
+      if (length < reader.sent) reader.stands = Math.min(reader.stands ?? length, length);
+    }
+  }
+
+  override waiting(place: number | undefined, waitMs: number | undefined): void {
+    Object.assign(this.#answer, { place, waitMs });
+    this.changed();
+  }
+
+  override fail(error: TidewireError, ofLog: boolean): void {
+    if (ofLog) this.#answer.status = "failed";
+    this.#answer.error ??= error;
+    super.fail(error, ofLog);
+  }
+
+  override tell(): void {
+    const first = this.#sentAt !== undefined && !this.#painting && this.watched && this.snapshot.text !== "";
+    super.tell();
+    if (!first || globalThis.document?.hidden) return;
+    this.#painting = true;
+    // What a frame's callbacks change is painted right after them, before the next timer.
+    this.core.clock.after(0, () => {
+      this.#measure("ttar", (this.#ttarMs = this.core.clock.now() - this.#sentAt!));
+      this.changed();
+    });
+  }
+
+  #measure(name: "ttft" | "ttar", ms: number): void {
+    this.core.measured({ task: this.id, name, ms });
+  }
+
+  /** The answer's text as it comes, from its beginning. What piled up while the caller was busy comes in one part. */
+  async *text({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<TextPart> {
+    const task = await this.#acked;
+    if (task !== this) return yield* task.text({ ...(signal && { signal }) });
+    const reader: Reader = { sent: 0, stands: undefined };
+    this.#readers.add(reader);
+    try {
+      for (;;) {
+        const news = () => {
+          const { text } = this.#answer;
+          if (reader.stands === undefined && text.length === reader.sent) return this.settled ? null : undefined;
+          const part: TextPart = { text: text.slice(reader.stands ?? reader.sent) };
+          if (reader.stands !== undefined) part.rewindTo = reader.stands;
+          reader.sent = text.length;
+          reader.stands = undefined;
+          return part;
+        };
+        const part = await this.until(news, signal);
+        if (!part) return;
+        yield part;
+      }
+    } finally {
+      this.#readers.delete(reader);
+    }
+  }
+
+  /** How it ended: done, failed or stopped. Rejects where that can't be known. */
+  async result({ signal }: { signal?: AbortSignal } = {}): Promise<Snapshot> {
+    const task = await this.#acked;
+    if (task !== this) return task.result({ ...(signal && { signal }) });
+    await this.until(() => (this.settled && !this.failed) || undefined, signal);
+    return this.build();
+  }
+
+  /** Stops it on the server, for everybody; of a task that is being sent, as soon as it is there. */
+  async stop(): Promise<TaskRecord> {
+    const { path, core } = await this.#acked;
+    return core.connection.http.json<TaskRecord>("POST", `${path}/stop`);
+  }
+
+  /** Tries it again: what was refused by the same key, what failed as a new task, which is given back. */
+  async retry(): Promise<Task> {
+    if (!this.id && this.#frame && !this.#waiting) return this.send(this.#frame).acked;
+    const { path, core } = await this.#acked;
+    return core.follow((await core.connection.http.json<Ack>("POST", `${path}/retry`)).id);
+  }
+
+  /** What a person thinks of the answer. */
+  async feedback(body: { score: number | "up" | "down"; comment?: string; tags?: string[] }): Promise<void> {
+    const { path, core } = await this.#acked;
+    await core.connection.http.send("POST", `${path}/feedback`, { body });
+  }
+}
