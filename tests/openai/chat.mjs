@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import OpenAI, { toFile } from "openai";
 import { VERSION } from "openai/version";
+import { all, suite } from "./suite.mjs";
 
 const base = process.argv[2].replace(/\/$/, "");
 // The longest wait for a whole answer: the built-in model on a busy machine of two cores.
@@ -17,18 +18,7 @@ const STORY = [
   { role: "system", content: "You answer in several languages." },
   { role: "user", content: "Write a long story about the sea with words in French, Chinese and emoji: é 漢 🙂" },
 ];
-const counts = { passed: 0, failed: 0 };
-
-async function test(name, body) {
-  try {
-    await body();
-    counts.passed += 1;
-    console.log(`ok      javascript: ${name}`);
-  } catch (error) {
-    counts.failed += 1;
-    console.log(`FAILED  javascript: ${name}\n${error.stack ?? error}`);
-  }
-}
+const { test, end } = suite(`openai ${VERSION}`);
 
 /** A request for an answer of so many tokens. */
 const ask = (tokens, { delay_ms = 2, ...fields } = {}) => ({
@@ -43,12 +33,6 @@ const logged = async (task) => (await get(`/v1/tasks/${task}/text?wait_ms=30000`
 async function streamed(body) {
   const { data, response } = await client.chat.completions.create({ ...body, stream: true }).withResponse();
   return { task: response.headers.get("tidewire-task"), stream: data };
-}
-
-async function all(stream) {
-  const chunks = [];
-  for await (const chunk of stream) chunks.push(chunk);
-  return chunks;
 }
 
 await test("models_are_listed", async () => {
@@ -165,5 +149,4 @@ await test("several_at_once", async () => {
   assert.ok(texts.every((text) => text.length > 0));
 });
 
-console.log(`javascript (openai ${VERSION}): ${counts.passed} passed, ${counts.failed} failed`);
-process.exit(counts.failed ? 1 : 0);
+end();

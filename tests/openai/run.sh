@@ -1,5 +1,5 @@
 #!/bin/sh
-# The official OpenAI clients for Python and JavaScript, and Anthropic's for Python, chat with a running server.
+# The official clients of OpenAI and Anthropic, for Python and JavaScript, talk to a running server.
 # Usage: tests/openai/run.sh URL [MODEL]; without MODEL: the first one that the server lists.
 set -eu
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -18,32 +18,37 @@ if ! cmp -s "$here/requirements.txt" "$work/venv/.installed"; then
   cp "$here/requirements.txt" "$work/venv/.installed"
 fi
 if ! cmp -s "$here/package-lock.json" "$work/node_modules/.installed"; then
-  echo "openai: installing the JavaScript client from npm into $work"
+  echo "openai: installing the JavaScript clients from npm into $work"
   cp "$here/package.json" "$here/package-lock.json" "$work/"
   npm ci --prefix "$work" --no-audit --no-fund --loglevel=error
   cp "$here/package-lock.json" "$work/node_modules/.installed"
 fi
-cp "$here/chat.mjs" "$work/"
+cp "$here/suite.mjs" "$here/chat.mjs" "$here/responses.mjs" "$here/messages.mjs" "$work/"
 
-# Both run, also where the first one fails: the last line counts them all.
+# All run, also where an earlier one fails: the last line counts them all.
 count() { # count passed|failed FILE...: the sum over the clients' closing lines
   word="$1"; shift
   sed -n "s/^[a-z]* ([a-z]* [0-9].*[ :]\([0-9][0-9]*\) $word.*/\1/p" "$@" | awk '{ sum += $1 } END { print sum + 0 }'
 }
 bad=0
-"$work/venv/bin/python" "$here/chat.py" "$url" ${model+"$model"} >"$work/python.log" 2>&1 || bad=1
-cat "$work/python.log"
-# Responses and batches are played by the scripted backend alone: they are about the face, not about the model.
-: >"$work/responses.log"; : >"$work/messages.log"
+logs=""
+# client LOG COMMAND...: one client's tests.
+client() {
+  log="$work/$1.log"; shift
+  "$@" >"$log" 2>&1 || bad=1
+  cat "$log"
+  logs="$logs $log"
+}
+client python "$work/venv/bin/python" "$here/chat.py" "$url" ${model+"$model"}
+client javascript node "$work/chat.mjs" "$url" ${model+"$model"}
+# Responses, batches and messages are played by the scripted backend alone: they are about the face, not about the model.
 if [ "${model-}" = scripted ]; then
-  "$work/venv/bin/python" "$here/responses.py" "$url" >"$work/responses.log" 2>&1 || bad=1
-  cat "$work/responses.log"
-  "$work/venv/bin/python" "$here/messages.py" "$url" >"$work/messages.log" 2>&1 || bad=1
-  cat "$work/messages.log"
+  client responses "$work/venv/bin/python" "$here/responses.py" "$url"
+  client javascript-responses node "$work/responses.mjs" "$url"
+  client javascript-messages node "$work/messages.mjs" "$url"
+  # The last one: it has the upstream fail until its breaker opens.
+  client messages "$work/venv/bin/python" "$here/messages.py" "$url"
 fi
-node "$work/chat.mjs" "$url" ${model+"$model"} >"$work/javascript.log" 2>&1 || bad=1
-cat "$work/javascript.log"
-logs="$work/python.log $work/responses.log $work/messages.log $work/javascript.log"
 # shellcheck disable=SC2086  # Several files.
 failed="$(count failed $logs)"
 # A client that broke off before its closing line counts as one failure.
