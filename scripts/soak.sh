@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 . scripts/serve-for-tests.sh
 
-parts="kills cuts faults crashes prefixes disk points seeds ledger model noise load"
+parts="kills cuts faults joiners crashes prefixes disk points seeds ledger model noise load"
 ran=""
 failed=""
 
@@ -45,8 +45,14 @@ part_cuts() {
 
 part_faults() {
   export TIDEWIRE_TEST_FAULTS=all
-  say faults "each way in which an upstream can fail, at each token of an answer, read over every face (a minute)"
+  say faults "each way in which an upstream can fail, at each token of an answer, read over every face (about 10 minutes)"
   proof "every fault at every token, no truncated answer looks whole" tidewire-server faults
+}
+
+part_joiners() {
+  export TIDEWIRE_TEST_JOINERS="${SOAK_JOINERS:-1000}"
+  say joiners "$TIDEWIRE_TEST_JOINERS requests that are the same at once: one call, whole answers, one charge (half a minute for 1,000)"
+  proof "$TIDEWIRE_TEST_JOINERS riders of one answer, one upstream call, one charge" tidewire-server cache a_crowd
 }
 
 part_crashes() {

@@ -32,6 +32,14 @@ await test("a_message_has_text_and_usage", async () => {
   assert.equal((await client.messages.create(ask({ tokens: 2, finish_reason: "length" }))).stop_reason, "max_tokens");
 });
 
+await test("a_stop_sequence_is_told", async () => {
+  const request = (stream) => ask({ tokens: 2, stop_sequence: "END" }, { stop_sequences: ["END"], stream });
+  const { stop_reason, stop_sequence } = await client.messages.create(request(false));
+  assert.deepEqual([stop_reason, stop_sequence], ["stop_sequence", "END"]);
+  const events = await all(await client.messages.create(request(true)));
+  assert.deepEqual(events.find(({ type }) => type === "message_delta").delta, { stop_reason: "stop_sequence", stop_sequence: "END" });
+});
+
 await test("a_streamed_message_has_anthropics_events_in_their_order", async () => {
   const events = await all(await client.messages.create(ask({ tokens: 3 }, { stream: true })));
   assert.deepEqual(events.map(({ type }) => type).filter((type) => type !== "ping"), [

@@ -96,6 +96,9 @@ pub struct Ending {
     /// Why the model ended its answer, in its own word: `stop`, `length`, `tool_calls`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
+    /// Which of the stop sequences that were asked for ended it, where one did and the upstream tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_sequence: Option<String>,
     /// What was used, over all attempts.
     pub usage: Usage,
     /// Which deployment gave the answer, or was the last to try; none where no attempt began.

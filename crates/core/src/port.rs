@@ -16,7 +16,7 @@ mod task_store;
 
 pub use backend::{
     Backend, BackendError, Begins, Chunk, Chunks, Counted, EmbedInput, EmbedRequest, Embedded, Embedder, Fault, Model,
-    Request, Run, Timeouts, UpstreamLimit,
+    Reason, Request, Run, Timeouts, UpstreamLimit,
 };
 pub use bus::{Bus, Signal, Subscription};
 pub use cache::{Cache, CacheKey, CacheStats, Kept};

@@ -85,7 +85,16 @@ async fn submitted(engine: &Both, clock: &HandClock, durabilities: &[Durability]
 }
 
 fn done(usage: Usage) -> Ending {
-    Ending { state: Outcome::Done, error: None, finish_reason: None, usage, deployment: None, attempts: 0, cache: None }
+    Ending {
+        state: Outcome::Done,
+        error: None,
+        finish_reason: None,
+        stop_sequence: None,
+        usage,
+        deployment: None,
+        attempts: 0,
+        cache: None,
+    }
 }
 
 fn mixed(pattern: &str) -> Vec<Durability> {

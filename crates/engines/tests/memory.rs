@@ -124,6 +124,7 @@ fn done() -> Ending {
         state: Outcome::Done,
         error: None,
         finish_reason: None,
+        stop_sequence: None,
         usage: Usage::default(),
         deployment: None,
         attempts: 1,

@@ -113,3 +113,14 @@ async fn routes_are_a_table_and_json_and_a_reload_says_what_changed() {
     let (well, table, told) = tidewire(&server, &key, &["routes", "--reload"]);
     assert!(!well && table.is_empty(), "no key of an application reloads: {table}{told}");
 }
+
+#[test]
+fn the_guide_to_the_configuration_has_the_reference_as_the_program_prints_it() {
+    let ran = Command::new(env!("CARGO_BIN_EXE_tidewire")).args(["config", "reference"]).output().unwrap();
+    let printed = String::from_utf8(ran.stdout).unwrap();
+    let guide = include_str!("../../../docs/configuration.md");
+    // The first block is an example.
+    let block = guide.split("```toml\n").nth(2).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+    let differs = printed.lines().zip(block.lines()).find(|(printed, guide)| printed != guide);
+    assert!(printed.trim_end() == block.trim_end(), "the second block of docs/configuration.md differs: {differs:?}");
+}

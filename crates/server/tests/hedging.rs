@@ -20,6 +20,11 @@ const MODEL: &str = "gpt-4o-mini";
 /// A route that asks `slow` first, and hedges with `quick`. Their input costs a dollar and two a million tokens, output three
 /// and four.
 fn start(slow: &Upstream, quick: &Upstream, hedge: &str) -> Server {
+    start_with(slow, quick, hedge, "")
+}
+
+/// The same with further configuration.
+fn start_with(slow: &Upstream, quick: &Upstream, hedge: &str, further: &str) -> Server {
     let mut config = String::from("[worker]\nbackoff_ms = 1\n");
     for (name, upstream, input, output) in [("slow", slow, 1, 3), ("quick", quick, 2, 4)] {
         let _ = write!(
@@ -30,12 +35,13 @@ fn start(slow: &Upstream, quick: &Upstream, hedge: &str) -> Server {
         );
     }
     let members = "deployments = [{ name = \"slow\", weight = 1 }, { name = \"quick\", weight = 0 }]";
-    let _ = write!(config, "[[route]]\nname = \"chat\"\n{members}\nhedge = {{ {hedge} }}\n");
+    let _ = write!(config, "[[route]]\nname = \"chat\"\n{members}\nhedge = {{ {hedge} }}\n{further}");
     Server::start(&config)
 }
 
 /// What came of a task: its `end`, its `started` events, its text.
 struct Ran {
+    id: String,
     end: Value,
     started: Vec<Value>,
     text: String,
@@ -50,7 +56,7 @@ async fn run(server: &Server) -> Ran {
     let mut events = page["events"].as_array().unwrap().clone();
     let end = events.pop().unwrap()["data"].clone();
     let started = events.iter().filter(|event| event["type"] == "started").map(|event| event["data"].clone()).collect();
-    Ran { end, started, text }
+    Ran { id, end, started, text }
 }
 
 async fn submit(server: &Server) -> String {
@@ -92,7 +98,7 @@ async fn left(upstream: &Upstream) -> Call {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_first_word_is_answered_by_another_deployment_and_both_are_charged() {
     let (slow, quick) = (Upstream::start(script()), Upstream::start(script()));
-    let server = start(&slow, &quick, "after = 0.9, min_ms = 50, budget = 0.5");
+    let server = start(&slow, &quick, "after = 0.9, min_ms = 400, budget = 0.5");
     warm(&server).await;
     let input = run(&server).await.end["usage"]["input_tokens"].as_u64().unwrap();
     assert_eq!(input, 8);
@@ -113,7 +119,7 @@ async fn a_late_first_word_is_answered_by_another_deployment_and_both_are_charge
         (&hedge["deployment"], &hedge["won"], &hedge["usage"]["input_tokens"]),
         (&json!("slow"), &json!(true), &json!(8))
     );
-    assert!(hedge["after_ms"].as_u64().unwrap() >= 50);
+    assert!(hedge["after_ms"].as_u64().unwrap() >= 400);
     assert_eq!((metric(&server, "won").await, metric(&server, "lost").await), (1, 0));
     let state = slow.calls().iter().filter(|call| call.state == State::Done).count();
     assert_eq!(state, KNOWN + 1, "all others were whole");
@@ -122,7 +128,7 @@ async fn a_late_first_word_is_answered_by_another_deployment_and_both_are_charge
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_one_is_heard_where_it_speaks_first_after_all_and_one_that_fails_leaves_the_other() {
     let (slow, quick) = (Upstream::start(script()), Upstream::start(script()));
-    let server = start(&slow, &quick, "after = 0.9, min_ms = 50, budget = 0.5");
+    let server = start(&slow, &quick, "after = 0.9, min_ms = 400, budget = 0.5");
     warm(&server).await;
     // Both are silent; the first one is let go on.
     slow.play_once(script().with(Fault::Silent));
@@ -166,7 +172,7 @@ async fn the_first_one_is_heard_where_it_speaks_first_after_all_and_one_that_fai
 async fn a_budget_bounds_hedges_and_a_stop_in_the_middle_leaves_both() {
     let (slow, quick) = (Upstream::start(script()), Upstream::start(script()));
     // A twentieth of the requests, and one to begin with.
-    let server = start(&slow, &quick, "after = 0.9, min_ms = 50, budget = 0.05");
+    let server = start(&slow, &quick, "after = 0.9, min_ms = 400, budget = 0.05");
     warm(&server).await;
     let mut hedged = 0;
     for _ in 0..5 {
@@ -192,7 +198,7 @@ async fn a_budget_bounds_hedges_and_a_stop_in_the_middle_leaves_both() {
     // One at first, and one for the twenty that came before.
     assert_eq!((hedged, metric(&server, "denied").await), (2, 3));
 
-    let generous = start(&slow, &quick, "after = 0.9, min_ms = 50, budget = 0.5");
+    let generous = start(&slow, &quick, "after = 0.9, min_ms = 400, budget = 0.5");
     warm(&generous).await;
     let (slow_left, quick_left) = (slow.counts().cancelled, quick.counts().cancelled);
     slow.play_once(script().with(Fault::Silent));
@@ -209,4 +215,27 @@ async fn a_budget_bounds_hedges_and_a_stop_in_the_middle_leaves_both() {
     let first = input - 8;
     assert!((8..=10).contains(&first), "both had read it: {task}");
     assert_eq!((output, cost), (0, first * 1000 + 8 * 2000), "{task}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_masked_stays_masked_whichever_deployment_is_heard() {
+    let (slow, quick) = (Upstream::start(script()), Upstream::start(script()));
+    // Over the border of two pieces.
+    let guard = "[[guard]]\nname = \"pair\"\npattern = \"w5 w6\"\n";
+    let server = start_with(&slow, &quick, "after = 0.9, min_ms = 400, budget = 0.5", guard);
+    let masked = script().text().replace("w5 w6", "[pair]");
+    let log = async |ran: &Ran| {
+        let id = ran.id.as_str();
+        ask(&server, "GET", &format!("/v1/tasks/{id}/events?format=json"), "", "").await.2
+    };
+    warm(&server).await;
+    let first = run(&server).await;
+    slow.play_once(script().with(Fault::Silent));
+    let second = run(&server).await;
+    for (ran, deployment) in [(&first, "slow"), (&second, "quick")] {
+        assert_eq!((&ran.end["deployment"], &ran.text), (&json!(deployment), &masked), "{}", ran.end);
+        let log = log(ran).await;
+        assert!(!log.contains("w5") && !log.contains("w6"), "{log}");
+    }
+    assert_eq!(metric(&server, "won").await, 1);
 }

@@ -92,6 +92,7 @@ pub(crate) fn ending(state: Outcome) -> Ending {
         state,
         error,
         finish_reason: Some("stop".to_owned()),
+        stop_sequence: None,
         usage: USAGE,
         deployment: None,
         attempts: 1,

@@ -95,7 +95,7 @@ pub(crate) async fn settle_from_log(worker: &Worker, at: TaskRef) {
 }
 
 pub(crate) fn ending(state: Outcome, error: Option<Failure>, usage: Usage, attempts: u32) -> Ending {
-    Ending { state, error, finish_reason: None, usage, deployment: None, attempts, cache: None }
+    Ending { state, error, finish_reason: None, stop_sequence: None, usage, deployment: None, attempts, cache: None }
 }
 
 pub(crate) fn failure(code: &str, message: &str) -> Failure {

@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{
-    Appended, Asked, Backend, BackendError, Begins, Chunk, Fault, Measurement, Request, UpstreamLimit,
+    Appended, Asked, Backend, BackendError, Begins, Chunk, Fault, Measurement, Reason, Request, UpstreamLimit,
 };
 use tidewire_core::{Entry, Failure, Kind, Task, Timestamp, Usage};
 
@@ -58,7 +58,7 @@ pub(crate) struct Call<'a, 'w> {
 /// How a run ended.
 pub(crate) enum Finish {
     /// The answer is whole, with the model's own word for why.
-    Whole(Arc<str>),
+    Whole(Reason),
     /// The backend failed.
     Failed(BackendError),
     /// There is nothing to give to the backend, and never will be.

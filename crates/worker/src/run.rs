@@ -118,8 +118,12 @@ async fn conclude(
 ) -> Result<Left, Barred> {
     let deployment = deployment.map(|name| name.to_string());
     let used = draft.used_before.plus(pumped.usage);
+    let mut stop_sequence = None;
     let (outcome, error, finish_reason) = match pumped.finish {
-        Finish::Whole(reason) => (Outcome::Done, None, Some(reason.to_string())),
+        Finish::Whole(reason) => {
+            stop_sequence = reason.sequence.map(|sequence| sequence.to_string());
+            (Outcome::Done, None, Some(reason.word.to_string()))
+        }
         Finish::TooLate => (Outcome::Failed, Some(too_late()), None),
         Finish::Refused(failure) => (Outcome::Failed, Some(failure), None),
         Finish::Called(Order::Stop | Order::Go) => (Outcome::Stopped, None, None),
@@ -137,7 +141,8 @@ async fn conclude(
             None => (Outcome::Failed, Some(given_up(&error)), None),
         },
     };
-    let ending = Ending { finish_reason, deployment, cache: told, ..ending(outcome, error, used, lease.attempt) };
+    let ending =
+        Ending { finish_reason, stop_sequence, deployment, cache: told, ..ending(outcome, error, used, lease.attempt) };
     end(worker, task, draft, pumped.rest, ending).await
 }
 

@@ -24,7 +24,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidewire_core::cache::{Answer, Piece, Policy, Source, Told, Use, told_task};
-use tidewire_core::port::{Asked, BackendError, Begins, CacheKey, Chunk, Fault, Kept, Measurement, Operation, Subject};
+use tidewire_core::port::{
+    Asked, BackendError, Begins, CacheKey, Chunk, Fault, Kept, Measurement, Operation, Reason, Subject,
+};
 use tidewire_core::route::{Deployment, Flight};
 use tidewire_core::trace::Header;
 use tidewire_core::{Failure, Task, TaskId, TenantId, Timestamp, Usage};
@@ -111,7 +113,7 @@ struct Leg {
 }
 
 struct End {
-    finish: Result<Arc<str>, BackendError>,
+    finish: Result<Reason, BackendError>,
     usage: Usage,
     payer: Option<u64>,
 }
@@ -355,7 +357,7 @@ impl Share {
         }
     }
 
-    fn end_leg(&self, finish: Result<Arc<str>, BackendError>, usage: Usage, more: bool) {
+    fn end_leg(&self, finish: Result<Reason, BackendError>, usage: Usage, more: bool) {
         let mut state = self.state();
         state.over |= !more;
         // One that failed for good is nobody's answer any more; a whole one still is, until it is kept.
@@ -408,7 +410,7 @@ impl State {
     fn answer(&self, (task, tenant): (TaskId, TenantId)) -> Option<Answer> {
         let last = self.legs.last()?;
         let End { finish, usage, .. } = last.end.as_ref()?;
-        let finish = finish.as_ref().ok().filter(|reason| matches!(&***reason, "stop" | "length"))?.clone();
+        let finish = finish.as_ref().ok().filter(|reason| matches!(&*reason.word, "stop" | "length"))?.clone();
         let mut pieces = Vec::new();
         for leg in &self.legs {
             if leg.let_go > 0 {

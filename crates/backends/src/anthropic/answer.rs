@@ -15,8 +15,8 @@ pub(super) struct Messages {
     /// The block that calls a tool, while it is open, and whether any of its arguments have come.
     open: Option<(u64, bool)>,
     used: Tokens,
-    /// Why the message ends, once that is told.
-    stop: Option<Box<str>>,
+    /// Why the message ends, once that is told; and at which of the stop sequences, if at one.
+    stop: Option<(Box<str>, Option<Box<str>>)>,
 }
 
 impl Dialect for Messages {
@@ -36,13 +36,13 @@ impl Dialect for Messages {
             "message_start" => self.used(frame.message.and_then(|message| message.usage), heard),
             "message_delta" => {
                 self.used(frame.usage, heard);
-                if let Some(reason) = frame.delta.and_then(|delta| delta.stop_reason) {
-                    self.stop = Some((*reason.0).into());
+                if let Some(Delta { stop_reason: Some(reason), stop_sequence, .. }) = frame.delta {
+                    self.stop = Some(((*reason.0).into(), stop_sequence.map(|sequence| (*sequence.0).into())));
                 }
             }
             "message_stop" => {
-                if let Some(stop) = self.stop.take() {
-                    heard.ends(reason(&stop));
+                if let Some((stop, sequence)) = self.stop.take() {
+                    ends(&stop, sequence.as_deref(), heard);
                 }
                 heard.said_all();
             }
@@ -63,7 +63,7 @@ impl Dialect for Messages {
         }
         self.used(whole.usage, heard);
         if let Some(stop) = whole.stop_reason {
-            heard.ends(reason(&stop.0));
+            ends(&stop.0, whole.stop_sequence.as_ref().map(|sequence| &*sequence.0), heard);
         }
     }
 }
@@ -122,6 +122,13 @@ fn say(text: Option<&Text<'_>>, chunk: fn(Bytes) -> Chunk, heard: &mut Heard) {
     if let Some(text) = text.filter(|text| !text.0.is_empty()) {
         // The network buffer that it lies in is many KiB: a token that kept it would keep all of it.
         heard.say(chunk(Bytes::copy_from_slice(text.0.as_bytes())));
+    }
+}
+
+fn ends(stop: &str, sequence: Option<&str>, heard: &mut Heard) {
+    heard.ends(reason(stop));
+    if let Some(sequence) = sequence {
+        heard.stopped_at(sequence);
     }
 }
 

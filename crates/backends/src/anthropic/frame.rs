@@ -42,6 +42,8 @@ pub(super) struct Whole<'a> {
     pub(super) content: Vec<Block<'a>>,
     #[serde(borrow, default)]
     pub(super) stop_reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(super) stop_sequence: Option<Text<'a>>,
     #[serde(default)]
     pub(super) usage: Option<Tokens>,
 }
@@ -75,6 +77,8 @@ pub(super) struct Delta<'a> {
     pub(super) partial_json: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) stop_reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(super) stop_sequence: Option<Text<'a>>,
 }
 
 /// Counts, as of the whole answer; an event may leave out those that it does not change.

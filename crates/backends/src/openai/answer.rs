@@ -41,5 +41,8 @@ fn frame(json: &[u8], heard: &mut Heard, as_delta: impl Fn(Chunk) -> Chunk) {
     }
     if let Some(reason) = frame.finish_reason() {
         heard.ends(reason);
+        if let Some(sequence) = frame.stop_sequence().filter(|_| reason == "stop") {
+            heard.stopped_at(&sequence);
+        }
     }
 }

@@ -28,6 +28,12 @@ struct Choice<'a> {
     logprobs: Option<Logprobs<'a>>,
     #[serde(borrow, default)]
     finish_reason: Option<Text<'a>>,
+    /// vLLM: which stop sequence came, or which token; null where the model ended by itself.
+    #[serde(borrow, default)]
+    stop_reason: Option<&'a RawValue>,
+    /// The same of SGLang.
+    #[serde(borrow, default)]
+    matched_stop: Option<&'a RawValue>,
 }
 
 #[derive(serde::Deserialize)]
@@ -96,6 +102,13 @@ impl<'a> Frame<'a> {
     pub(super) fn finish_reason(&self) -> Option<&str> {
         let reason = self.choices.0.as_ref()?.finish_reason.as_ref()?;
         (!reason.0.is_empty()).then_some(&*reason.0)
+    }
+
+    /// At which of the stop sequences it ended, where the server tells.
+    pub(super) fn stop_sequence(&self) -> Option<Cow<'_, str>> {
+        let choice = self.choices.0.as_ref()?;
+        let told = [choice.stop_reason, choice.matched_stop];
+        told.into_iter().flatten().find_map(|told| serde_json::from_str::<Text<'_>>(told.get()).ok()).map(|text| text.0)
     }
 
     pub(super) fn usage(&self) -> Option<Usage> {

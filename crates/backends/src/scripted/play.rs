@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tidewire_core::Usage;
-use tidewire_core::port::{BackendError, Chunk, Fault, Timeouts};
+use tidewire_core::port::{BackendError, Chunk, Fault, Reason, Timeouts};
 use tokio::time::Sleep;
 
 type Item = Result<Chunk, BackendError>;
@@ -137,7 +137,8 @@ impl Play {
             let usage = Usage { input_tokens: self.input_words, output_tokens: self.played, ..Usage::default() };
             self.ready.push_back(Ok(Chunk::Usage(usage)));
         }
-        let finish = Chunk::Finish(self.script.finish_reason.as_str().into());
+        let sequence = self.script.stop_sequence.take().map(Into::into);
+        let finish = Chunk::Finish(Reason { word: self.script.finish_reason.as_str().into(), sequence });
         self.end_with(Some(Ok(finish)));
     }
 

@@ -33,6 +33,8 @@ pub struct Script {
     pub tool_calls: Option<Value>,
     /// Why the answer ends.
     pub finish_reason: String,
+    /// At which of the stop sequences, if at one.
+    pub stop_sequence: Option<String>,
     /// Whether to say how many tokens were used: the words of the messages, and the tokens played.
     pub usage: bool,
     /// The fault comes in the place of this token, counted from 0 over the whole answer.
@@ -60,6 +62,7 @@ impl Default for Script {
             reasoning: None,
             tool_calls: None,
             finish_reason: "stop".to_owned(),
+            stop_sequence: None,
             usage: true,
             fail_at: None,
             fault: None,

@@ -6,9 +6,8 @@ use crate::sse::{Event, Parser};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use tidewire_core::Usage;
-use tidewire_core::port::{BackendError, Chunk, Fault};
+use tidewire_core::port::{BackendError, Chunk, Fault, Reason};
 
 /// How one kind of API writes its answers.
 pub(crate) trait Dialect: Send + Unpin + 'static {
@@ -106,7 +105,7 @@ impl<D: Dialect> Reading<D> {
 /// What was understood so far.
 pub(crate) struct Heard {
     pub(super) ready: VecDeque<Result<Chunk, BackendError>>,
-    finish: Option<Arc<str>>,
+    finish: Option<Reason>,
     usage: Option<Usage>,
     pub(super) stage: Stage,
     /// The model has said something since this was last taken.
@@ -140,6 +139,13 @@ impl Heard {
     /// Why the answer ends.
     pub(crate) fn ends(&mut self, reason: &str) {
         self.finish = Some(reason.into());
+    }
+
+    /// Which of the stop sequences ended it, once it is told why the answer ends.
+    pub(crate) fn stopped_at(&mut self, sequence: &str) {
+        if let Some(finish) = &mut self.finish {
+            finish.sequence = Some(sequence.into());
+        }
     }
 
     /// Nothing more will come.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidewire_backends::Settings;
 use tidewire_backends::anthropic::{Anthropic, Options};
 use tidewire_core::Usage;
-use tidewire_core::port::{Backend, Begins, Chunk, Counted, Fault, Model, Request, UpstreamLimit};
+use tidewire_core::port::{Backend, Begins, Chunk, Counted, Fault, Model, Reason, Request, UpstreamLimit};
 
 fn backend(upstream: &Upstream) -> Anthropic {
     Anthropic::new(&settings(upstream), Options::default()).unwrap()
@@ -23,6 +23,19 @@ async fn text_arrives_as_it_was_said() {
     let [a, b, c] = ["Grüße", " aus\n\"Köln\"", " 🙂漢"].map(|text| Chunk::Text(text.into()));
     let (first, last) = (Chunk::Usage(used(25, 1)), Chunk::Usage(used(25, 15)));
     assert_eq!(chunks, [first, a, b, c, last, Chunk::Finish("stop".into())]);
+}
+
+#[tokio::test]
+async fn the_stop_sequence_that_ended_an_answer_is_told() {
+    let at = Chunk::Finish(Reason { word: "stop".into(), sequence: Some("\n\"END\"".into()) });
+    let ended = r#""stop_reason":"stop_sequence","stop_sequence":"\n\"END\"""#;
+    let stream = include_str!("../transcripts/anthropic_text.sse");
+    let stream = stream.replace(r#""stop_reason":"end_turn","stop_sequence":null"#, ended);
+    assert_eq!(played(backend, &stream).await.last(), Some(&at));
+    let whole = include_str!("../transcripts/anthropic_document.json");
+    let whole = whole.replace(r#""stop_reason": "tool_use", "stop_sequence": null"#, ended);
+    let upstream = Upstream::start([document("200 OK", "", &whole)]).await;
+    assert_eq!(answer(&backend(&upstream), hello()).await.last(), Some(&at));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use super::upstream::{Step, Upstream, chunk, document, events, unfinished};
 use std::sync::Arc;
 use tidewire_backends::openai::OpenAi;
 use tidewire_core::Usage;
-use tidewire_core::port::{Backend, Begins, Chunk, Model};
+use tidewire_core::port::{Backend, Begins, Chunk, Model, Reason};
 use tokio::sync::Notify;
 
 const OPENAI_USAGE: Usage = Usage {
@@ -138,6 +138,28 @@ async fn an_answer_without_done_is_whole_after_its_finish_reason() {
     cut.push(Step::Close);
     let upstream = Upstream::start([cut]).await;
     assert!(finished(&answer(&backend(&upstream), hello()).await, "stop"));
+}
+
+#[tokio::test]
+async fn the_stop_sequence_is_told_where_a_server_tells_it() {
+    let reason = |told: &str| {
+        let old = "\"finish_reason\":\"stop\"";
+        let new = format!("{old},{told}");
+        let transcript = include_str!("../transcripts/openai_text.sse");
+        assert!(transcript.contains(old));
+        transcript.replace(old, &new)
+    };
+    // vLLM's word and SGLang's; either may be null, or a token's number.
+    for (told, expected) in [
+        ("\"stop_reason\":\"END\"", Some("END")),
+        ("\"matched_stop\":\"END\"", Some("END")),
+        ("\"stop_reason\":null,\"matched_stop\":null", None),
+        ("\"stop_reason\":128009", None),
+    ] {
+        let chunks = played(&reason(told)).await;
+        let sequence = expected.map(Into::into);
+        assert_eq!(chunks.last(), Some(&Chunk::Finish(Reason { word: "stop".into(), sequence })), "{told}");
+    }
 }
 
 #[tokio::test]

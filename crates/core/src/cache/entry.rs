@@ -2,7 +2,7 @@
 
 use crate::ending::Usage;
 use crate::id::{TaskId, TenantId};
-use crate::port::Chunk;
+use crate::port::{Chunk, Reason};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct Answer {
     /// What the model said, in order, the finish reason aside.
     pub pieces: Vec<Piece>,
     /// Why it ended.
-    pub finish: Arc<str>,
+    pub finish: Reason,
     /// What making it used, and cost.
     pub usage: Usage,
     /// Which deployment made it.
@@ -40,6 +40,8 @@ pub struct Piece {
 #[derive(Serialize, Deserialize)]
 struct Head {
     finish: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sequence: Option<Arc<str>>,
     usage: Usage,
     deployment: Arc<str>,
     model: Arc<str>,
@@ -55,7 +57,8 @@ impl Answer {
     /// and its data. Numbers are little-endian.
     pub fn to_bytes(&self) -> Bytes {
         let Self { finish, usage, deployment, model, task, tenant, pieces } = self.clone();
-        let head = Head { finish, usage, deployment, model, task, tenant };
+        let Reason { word: finish, sequence } = finish;
+        let head = Head { finish, sequence, usage, deployment, model, task, tenant };
         // Strings and numbers: serialising can't fail; and what can't be read is as good as not kept.
         let head = serde_json::to_vec(&head).unwrap_or_default();
         let size: usize = pieces.iter().filter_map(|piece| data(&piece.chunk)).map(|(_, data)| data.len() + 9).sum();
@@ -84,7 +87,8 @@ impl Answer {
             let gap = Duration::from_millis(bytes.try_get_u32_le().ok()?.into());
             pieces.push(Piece { gap, chunk: chunk(kind, take(&mut bytes)?)? });
         }
-        let Head { finish, usage, deployment, model, task, tenant } = head;
+        let Head { finish, sequence, usage, deployment, model, task, tenant } = head;
+        let finish = Reason { word: finish, sequence };
         Some(Self { pieces, finish, usage, deployment, model, task, tenant })
     }
 }
@@ -132,8 +136,8 @@ mod tests {
     proptest! {
         #[test]
         fn an_answer_is_read_as_it_was_kept(
-            pieces in prop::collection::vec((1u8..6, 0u32..100_000, any::<Vec<u8>>()), 0..20), finish: String, cost: u64,
-            cut: usize,
+            pieces in prop::collection::vec((1u8..6, 0u32..100_000, any::<Vec<u8>>()), 0..20), finish: String,
+            sequence: Option<String>, cost: u64, cut: usize,
         ) {
             let piece = |(kind, gap, data): (u8, u32, Vec<u8>)| Piece {
                 gap: Duration::from_millis(gap.into()),
@@ -141,7 +145,7 @@ mod tests {
             };
             let answer = Answer {
                 pieces: pieces.into_iter().map(piece).collect(),
-                finish: finish.as_str().into(),
+                finish: Reason { word: finish.into(), sequence: sequence.map(Into::into) },
                 usage: Usage { input_tokens: 3, output_tokens: cost, cost: Money(cost), ..Usage::default() },
                 deployment: "d".into(),
                 model: "m".into(),

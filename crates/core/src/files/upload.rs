@@ -206,6 +206,7 @@ pub(super) async fn end(log: &dyn EventLog, at: LogRef) -> Result<(), Unavailabl
         state: Outcome::Done,
         error: None,
         finish_reason: None,
+        stop_sequence: None,
         usage: Usage::default(),
         deployment: None,
         attempts: 0,

@@ -5,6 +5,7 @@ use crate::time::Timestamp;
 use crate::trace::Header;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,8 +167,29 @@ pub enum Chunk {
     Embedding(Bytes),
     /// Tokens used by this run so far; a later one replaces an earlier one.
     Usage(Usage),
-    /// The answer is whole. OpenAI's `finish_reason`: `stop`, `length`, `tool_calls`, ...
-    Finish(Arc<str>),
+    /// The answer is whole.
+    Finish(Reason),
+}
+
+/// Why an answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// OpenAI's `finish_reason`: `stop`, `length`, `tool_calls`, ...
+    pub word: Arc<str>,
+    /// Which of the stop sequences that were asked for ended it, where one did and the upstream tells.
+    pub sequence: Option<Arc<str>>,
+}
+
+impl From<&str> for Reason {
+    fn from(word: &str) -> Self {
+        Self { word: word.into(), sequence: None }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&self.word)
+    }
 }
 
 /// A model that a backend has.

@@ -199,7 +199,16 @@ async fn finish(edge: &Edge, log: LogRef, standing: &Standing, usage: Usage) -> 
             (Outcome::Failed, Some(Failure::new("batch_incomplete", message)))
         }
     };
-    let ending = Ending { state, error, finish_reason: None, usage, deployment: None, attempts: 0, cache: None };
+    let ending = Ending {
+        state,
+        error,
+        finish_reason: None,
+        stop_sequence: None,
+        usage,
+        deployment: None,
+        attempts: 0,
+        cache: None,
+    };
     let append = Append { log, writer: open(standing.tasks.len() + 1), entries: Vec::new() };
     match edge.log.end(append, ending).await {
         Ok(_) | Err(AppendError::Ended { .. }) => Ok(()),

@@ -60,6 +60,7 @@ pub fn ending() -> Ending {
         state: Outcome::Done,
         error: None,
         finish_reason: None,
+        stop_sequence: None,
         usage: USAGE,
         deployment: None,
         attempts: 1,

@@ -124,6 +124,7 @@ async fn assert_unknown(engine: &impl EventLog, log: tidewire_core::LogRef) {
         state: Outcome::Done,
         error: None,
         finish_reason: None,
+        stop_sequence: None,
         usage: tidewire_core::Usage::default(),
         deployment: None,
         attempts: 0,

@@ -7,9 +7,8 @@ use super::{Guard, MAX_CHECKED_BYTES};
 use futures_util::{FutureExt, StreamExt, stream};
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use tidewire_core::guard::{Checking, OnFailure};
-use tidewire_core::port::{BackendError, Chunk, Chunks, Opinion, Stage};
+use tidewire_core::port::{BackendError, Chunk, Chunks, Opinion, Reason, Stage};
 
 /// The word for why an answer ended that the checker cut off, as OpenAI has it.
 pub(super) const FILTERED: &str = "content_filter";
@@ -29,7 +28,7 @@ pub(super) struct Checked {
     since: usize,
     /// An opinion on what has passed already.
     asking: Option<Asking>,
-    finish: Option<Arc<str>>,
+    finish: Option<Reason>,
     checking: Checking,
     guard: Guard,
 }

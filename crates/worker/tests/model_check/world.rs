@@ -112,6 +112,7 @@ fn ending(state: Outcome) -> Ending {
         state,
         error: None,
         finish_reason: None,
+        stop_sequence: None,
         usage: Usage::default(),
         deployment: None,
         attempts: 0,

@@ -28,9 +28,10 @@ impl Message {
         }
     }
 
-    fn object(&self, content: &[Value], stop_reason: Option<&str>, usage: &Value) -> Value {
+    fn object(&self, content: &[Value], stopped: Option<&Ending>, usage: &Value) -> Value {
         json!({ "id": self.id, "type": "message", "role": "assistant", "model": self.model, "content": content,
-            "stop_reason": stop_reason, "stop_sequence": null, "usage": usage })
+            "stop_reason": stopped.map(stop_reason), "stop_sequence": stopped.and_then(|ending| ending.stop_sequence.as_deref()),
+            "usage": usage })
     }
 
     /// Takes an event where nobody reads along.
@@ -41,7 +42,7 @@ impl Message {
     /// The whole of it.
     pub(super) fn whole(&self, ending: &Ending) -> Result<Value, WireError> {
         let content: Result<Vec<Value>, WireError> = self.answer.parts().iter().map(block).collect();
-        Ok(self.object(&content?, Some(stop_reason(ending)), &used(ending.used_for_answer())))
+        Ok(self.object(&content?, Some(ending), &used(ending.used_for_answer())))
     }
 
     /// What is said before the log has anything.
@@ -84,7 +85,7 @@ impl Message {
             return Err(error);
         }
         self.answer.finish(&mut |step| tell(&step, out));
-        let delta = json!({ "stop_reason": stop_reason(&ending), "stop_sequence": null });
+        let delta = json!({ "stop_reason": stop_reason(&ending), "stop_sequence": ending.stop_sequence });
         say(out, &json!({ "type": "message_delta", "delta": delta, "usage": used(ending.used_for_answer()) }));
         say(out, &json!({ "type": "message_stop" }));
         Ok(())
@@ -130,12 +131,13 @@ fn block(part: &Part) -> Result<Value, WireError> {
     })
 }
 
-/// Why the answer ended, in Anthropic's words. Which of the `stop_sequences` it was nobody says: `end_turn` stands for both.
+/// Why the answer ended, in Anthropic's words. Where the upstream does not tell of a stop sequence, `end_turn` stands for both.
 fn stop_reason(ending: &Ending) -> &'static str {
     match ending.finish_reason.as_deref() {
         Some("length") => "max_tokens",
         Some("tool_calls" | "function_call") => "tool_use",
         Some("content_filter") => "refusal",
+        _ if ending.stop_sequence.is_some() => "stop_sequence",
         _ => "end_turn",
     }
 }

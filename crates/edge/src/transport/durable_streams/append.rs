@@ -26,6 +26,7 @@ pub(super) fn closing() -> Ending {
         state: Outcome::Done,
         error: None,
         finish_reason: None,
+        stop_sequence: None,
         usage: Usage::default(),
         deployment: None,
         attempts: 0,
