@@ -4,18 +4,23 @@
 //! ```text
 //!  request ──▶ canonical ──▶ key ──▶ kept? ─── fresh ──▶ replayed
 //!                                     │  └──── stale ──▶ replayed, and made anew once for all readers
-//!                                     └─ no ──▶ on its way? ──▶ joined, else asked for
+//!                                     └─ no ──▶ on its way? ──▶ joined
+//!                                                 └─ no ──▶ asked in other words? ──▶ replayed, else asked for
 //! ```
 
 mod announced;
 mod canonical;
 mod entry;
 mod policy;
+mod question;
+mod semantic;
 
 pub use announced::Announced;
 pub use canonical::{Canonical, canonical};
 pub use entry::{Answer, Piece};
 pub use policy::{Freshness, Policy, Replay, Scope};
+pub use question::{MAX_QUESTION_BYTES, Question, question};
+pub use semantic::{Likeness, Semantic, Similarity};
 
 use crate::ending::Usage;
 use crate::id::{TaskId, TenantId};
@@ -64,6 +69,9 @@ pub struct Use {
     /// It waits for no slot of its route: when it was taken, its answer was kept or on its way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rides: bool,
+    /// Names the questions that may mean the same as its own, always of its own tenant alone; none where none are looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<CacheKey>,
     /// Whose limits a refresh of the answer counts against; empty where nobody's do, or the route refreshes nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<(Account, Limits)>,
@@ -85,6 +93,9 @@ pub struct Told {
     /// What making the answer used, where nobody is charged for it here. Only the `end` event has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<Usage>,
+    /// Why it was given, where it answers another question that means the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semantic: Option<Likeness>,
 }
 
 /// How an answer came to a task.

@@ -8,6 +8,7 @@ use crate::failover::{Delivered, Trip};
 use crate::keeper::Leash;
 use crate::pump::{Call, Finish, Pumped, Said, Speaker, Speech, pump};
 use crate::purse::Purse;
+use crate::semantic::{Asked, Near};
 use crate::share::{Boarded, Errand};
 use crate::subject;
 use bytes::Bytes;
@@ -48,13 +49,29 @@ pub(crate) async fn deliver(
             return replay(trip, draft, leash, purse, (answer, told, policy.replay)).await;
         }
     }
+    let mut asked = Asked::of(task, of, &policy);
+    // What is on its way is its own answer: better than another one's.
+    if of.read
+        && let Some(asked) = &mut asked
+        && !worker.shares.is_on_its_way(of.key)
+    {
+        let near = tokio::select! {
+            biased;
+            order = leash.called() => return Ok(Delivered::unasked(Finish::Called(order))),
+            near = asked.look(worker, task, &policy) => near,
+        };
+        if let Some(Near { made_at, answer, why }) = near {
+            let told = Told { semantic: Some(why), ..told(trip, &answer, made_at, Source::Hit, None) };
+            return replay(trip, draft, leash, purse, (answer, told, policy.replay)).await;
+        }
+    }
     if of.only {
         let message = "no answer to this request is kept, and `only-if-cached` asks for no other";
         return Ok(Delivered::unasked(Finish::Refused(failure("not_cached", message))));
     }
     let shared = draft.is_blank() && (of.join || of.keep);
     let delivered = if shared {
-        trip.ride(draft, leash, (input, purse), (of, &policy), choice).await?
+        trip.ride(draft, leash, (input, purse), (of, &policy, asked), choice).await?
     } else {
         measure(trip, Source::Miss);
         trip.alone(draft, leash, (input, purse), choice).await?
@@ -88,6 +105,7 @@ fn told(trip: &Trip<'_>, answer: &Answer, made_at: Timestamp, state: Source, rea
         task: told_task(answer.task, answer.tenant, trip.task.tenant),
         reason: reason.map(str::to_owned),
         made: None,
+        semantic: None,
     }
 }
 
@@ -163,7 +181,7 @@ impl Trip<'_> {
         draft: &mut Draft,
         leash: &mut Leash,
         (input, purse): (&Bytes, &mut Purse<'_>),
-        (of, policy): (&Use, &Arc<Policy>),
+        (of, policy, asked): (&Use, &Arc<Policy>, Option<Asked>),
         choice: Choice,
     ) -> Result<Delivered, Barred> {
         let (worker, task) = (self.worker, self.task);
@@ -173,6 +191,7 @@ impl Trip<'_> {
             input_tokens: purse.input_tokens(),
             operation: subject::of(task).operation,
             task: task.clone(),
+            asked,
             // The span of this attempt, whose `started` event goes to the tail.
             trace: task.spec.trace.as_ref().map(|trace| trace.header(SpanId::of(task.id, Part::Attempt, draft.tail))),
         };

@@ -1,7 +1,7 @@
 //! Does the work: claims tasks, runs them on a backend, and writes what the model says into their logs.
 //!
 //! [`pool`] claims, [`run`] tells one task's story, [`failover`] chooses the deployment and goes on to the next, [`hedged`] asks a second one where the first is late, [`pump`] moves the model's words into the log,
-//! [`cached`] gives an answer that is kept, [`share`] one that is on its way to several tasks, [`keeper`]
+//! [`cached`] gives an answer that is kept, [`share`] one that is on its way to several tasks, [`semantic`] one to another question that means the same, [`keeper`]
 //! renews leases and carries orders to running tasks, [`reaper`] picks up what nobody holds, [`waits`] watches what
 //! waits.
 
@@ -26,6 +26,7 @@ mod reaper;
 mod refresh;
 mod retry;
 mod run;
+mod semantic;
 mod share;
 mod shares;
 mod slots;

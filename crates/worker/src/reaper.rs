@@ -3,6 +3,7 @@
 
 use crate::Worker;
 use crate::ends::{end_unheld, no_route, too_late};
+use crate::semantic::let_go;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::collections::HashSet;
@@ -23,25 +24,27 @@ const SWEEPS_PER_INSPECTION: u32 = 5;
 /// How many records are listed at once.
 const PAGE: usize = 500;
 
-/// Stops that are seen to at once; the inspection finds the rest.
+/// Stops and bad words that are seen to at once; the inspection finds the rest of the stops.
 const MAX_STOPS: usize = 1024;
 
 /// Reaps until `end`.
 pub(crate) async fn reap(worker: Arc<Worker>, end: CancellationToken) {
     let mut signals = worker.bus.subscribe();
-    let mut stops = FuturesUnordered::new();
+    let mut seen_to = FuturesUnordered::new();
     inspect(&worker).await;
     let mut sweeps: u32 = 0;
     let mut tick = worker.clock.sleep(SWEEP);
     loop {
         tokio::select! {
             () = end.cancelled() => return,
-            signal = signals.next(), if stops.len() < MAX_STOPS => match signal {
-                Some(Signal::Stop(task)) => stops.push(see_to_stop(&worker, task)),
+            signal = signals.next(), if seen_to.len() < MAX_STOPS => match signal {
+                Some(signal @ (Signal::Stop(_) | Signal::Judged { badly: true, .. })) => {
+                    seen_to.push(see_to(&worker, signal));
+                }
                 Some(Signal::Grew { .. } | Signal::Judged { .. }) => {}
                 None => signals = worker.bus.subscribe(),
             },
-            Some(()) = stops.next() => {}
+            Some(()) = seen_to.next() => {}
             () = &mut tick => {
                 sweeps = sweeps.wrapping_add(1);
                 // An engine that takes no changes gives no lease either: what waits is put in line once it does.
@@ -54,6 +57,14 @@ pub(crate) async fn reap(worker: Arc<Worker>, end: CancellationToken) {
                 tick = worker.clock.sleep(SWEEP);
             }
         }
+    }
+}
+
+async fn see_to(worker: &Worker, signal: Signal) {
+    match signal {
+        Signal::Stop(task) => see_to_stop(worker, task).await,
+        Signal::Judged { task, .. } => let_go(worker, task).await,
+        Signal::Grew { .. } => {}
     }
 }
 

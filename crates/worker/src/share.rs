@@ -17,6 +17,7 @@ use crate::failover::verdict;
 use crate::guarded::guarded;
 use crate::keeper::Order;
 use crate::pump::{Finish, Pumped, Said, Speech, failed, speak};
+use crate::semantic::Asked as Question;
 use crate::tally::Tally;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -51,6 +52,8 @@ pub(crate) struct Errand {
     pub(crate) task: Task,
     /// The trace of whoever asked first.
     pub(crate) trace: Option<Header>,
+    /// The question, where others that mean the same may have its answer.
+    pub(crate) asked: Option<Question>,
 }
 
 /// One answer on its way.
@@ -87,6 +90,8 @@ struct State {
     closed: bool,
     /// Kept now: from then on it is only for those who looked for it just before.
     kept: bool,
+    /// Somebody has found it bad: it is not kept.
+    spoilt: bool,
     held_bytes: usize,
     /// What stands of the text, and whether more than text does.
     standing: String,
@@ -242,7 +247,7 @@ impl Share {
         let whole = finish.is_ok();
         self.end_leg(finish, usage, next.is_some());
         if whole {
-            self.put(worker, choice).await;
+            self.put(errand, choice).await;
         }
         next
     }
@@ -370,8 +375,9 @@ impl Share {
         self.grew.send_modify(|version| *version += 1);
     }
 
-    /// Keeps the whole answer, where it may be kept.
-    async fn put(&self, worker: &Worker, choice: &Choice) {
+    /// Keeps the whole answer, where it may be kept, and remembers what it answers.
+    async fn put(&self, errand: &Errand, choice: &Choice) {
+        let worker = &errand.worker;
         let answer = if self.keep { self.state().answer(self.founder) } else { None };
         let Some(answer) = answer else {
             self.state().closed = true;
@@ -381,14 +387,50 @@ impl Share {
         let (route, keep_until) = (choice.route.name.clone(), self.policy.keep_until(now));
         let kept = Kept { route, made_at: now, keep_until, answer: answer.to_bytes() };
         let put = worker.answers.kept.put(self.key, kept).await;
-        let mut state = self.state();
-        match put {
-            Ok(()) => state.kept = true,
-            Err(error) => {
-                state.closed = true;
-                tracing::warn!(%error, "an answer could not be kept");
-            }
+        let (spoilt, kept) = {
+            let mut state = self.state();
+            state.kept = put.is_ok();
+            state.closed |= put.is_err();
+            (state.spoilt, state.kept)
+        };
+        if let Err(error) = put {
+            tracing::warn!(%error, "an answer could not be kept");
         }
+        // Whoever found it bad came before it was there to be taken away.
+        if spoilt && let Err(error) = worker.answers.kept.remove(self.key).await {
+            tracing::warn!(%error, "an answer that was judged badly could not be taken away");
+        }
+        if let Some(asked) = errand.asked.clone().filter(|_| kept && !spoilt) {
+            asked.remember(worker, &errand.task).await;
+        }
+    }
+
+    /// Nobody comes aboard any more, and it is not kept, where it was made for this task.
+    pub(crate) fn spoil(&self, maker: TaskId) {
+        if self.founder.0 == maker {
+            let mut state = self.state();
+            (state.spoilt, state.closed) = (true, true);
+        }
+    }
+
+    /// Its driver is gone. Where it fell in the middle, whoever rides is told: nothing more comes.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        if state.over {
+            return;
+        }
+        state.over = true;
+        let payer = state.riders.keys().next().copied();
+        if let Some(leg) = state.legs.last_mut().filter(|leg| leg.end.is_none()) {
+            let error = BackendError::new(Fault::Broken, "the shared answer broke off");
+            let finish = Finish::Failed(error.clone());
+            let mut usage = leg.tally.usage(&finish, 0);
+            usage.cost = leg.deployment.cost(&usage);
+            leg.end = Some(End { finish: Err(error), usage, payer });
+        }
+        drop(state);
+        self.grew.send_modify(|version| *version += 1);
     }
 }
 
@@ -473,6 +515,7 @@ impl Seat {
             task: told_task(maker, tenant, task.tenant),
             reason: None,
             made: None,
+            semantic: None,
         })
     }
 

@@ -3,13 +3,14 @@
 use crate::Worker;
 use crate::choice::Choice;
 use crate::refresh;
+use crate::semantic::Semantic;
 use crate::share::{Errand, Seat, Share};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidewire_core::cache::{Policy, Use};
 use tidewire_core::port::CacheKey;
-use tidewire_core::{Task, TaskRef};
+use tidewire_core::{Task, TaskId, TaskRef};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +29,7 @@ struct Inner {
     live: Mutex<HashMap<CacheKey, Arc<Share>>>,
     /// Who makes an answer anew, and since when.
     refreshes: Mutex<HashMap<CacheKey, (TaskRef, Duration)>>,
+    semantic: Semantic,
     tracker: TaskTracker,
     closing: CancellationToken,
 }
@@ -59,21 +61,36 @@ impl Shares {
             live.insert(of.key, share.clone());
         }
         drop(live);
-        let (shares, closing) = (self.clone(), self.0.closing.clone());
-        let (key, linger) = (of.key, policy.ttl);
+        let (closing, linger) = (self.0.closing.clone(), policy.ttl);
+        let underway = Underway { shares: self.clone(), key: of.key, share };
         self.0.tracker.spawn(async move {
+            let share = &underway.share;
             share.clone().drive(choice, errand).await;
             // Whoever looked for a kept answer just before it was kept finds it here.
             tokio::select! {
                 () = closing.cancelled() => {}
                 () = share.linger(&worker, linger) => {}
             }
-            let mut live = lock(&shares.0.live);
-            if live.get(&key).is_some_and(|now| Arc::ptr_eq(now, &share)) {
-                live.remove(&key);
-            }
         });
         seat
+    }
+
+    /// The questions that are known.
+    pub(crate) fn semantic(&self) -> &Semantic {
+        &self.0.semantic
+    }
+
+    /// Whether this answer is on its way.
+    pub(crate) fn is_on_its_way(&self, key: CacheKey) -> bool {
+        lock(&self.0.live).contains_key(&key)
+    }
+
+    /// Nobody joins this answer any more, and it is not kept: somebody has found it bad.
+    pub(crate) fn spoil(&self, key: CacheKey, maker: TaskId) {
+        let share = lock(&self.0.live).get(&key).cloned();
+        if let Some(share) = share {
+            share.spoil(maker);
+        }
     }
 
     /// Has the answer made anew that `reader` is given an old copy of; once, for all its readers.
@@ -111,5 +128,22 @@ impl Shares {
         self.0.closing.cancel();
         self.0.tracker.close();
         self.0.tracker.wait().await;
+    }
+}
+
+/// An answer on its way. Dropped, it is over, however that came: a driver that falls leaves nobody waiting for it.
+struct Underway {
+    shares: Shares,
+    key: CacheKey,
+    share: Arc<Share>,
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.share.close();
+        let mut live = lock(&self.shares.0.live);
+        if live.get(&self.key).is_some_and(|now| Arc::ptr_eq(now, &self.share)) {
+            live.remove(&self.key);
+        }
     }
 }

@@ -46,12 +46,19 @@ pub fn canonical(input: &[u8], wordless: bool) -> Option<Canonical> {
     let of = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.get());
     let greedy = of("temperature").and_then(|number| number.parse::<f64>().ok()) == Some(0.0);
     let seeded = of("seed").is_some_and(|seed| seed.parse::<i64>().is_ok());
-    let kept = fields.iter().filter(|(name, value)| {
-        !LEFT_OUT.contains(&name.as_str()) && !ACTS.contains(&name.as_str()) && value.get() != "null"
-    });
     let mut bytes = Vec::with_capacity(input.len());
-    object(kept.map(|(name, value)| (name, *value)), &mut bytes, 0)?;
+    object(answer_fields(&fields), &mut bytes, 0)?;
     Some(Canonical { bytes, samples: !(wordless || greedy || seeded) })
+}
+
+/// Those of a request's fields that say something about its answer.
+pub(super) fn answer_fields<'a>(
+    fields: &'a [(String, &'a RawValue)],
+) -> impl Iterator<Item = (&'a String, &'a RawValue)> {
+    let counts = |(name, value): &&(String, &RawValue)| {
+        !LEFT_OUT.contains(&name.as_str()) && !ACTS.contains(&name.as_str()) && value.get() != "null"
+    };
+    fields.iter().filter(counts).map(|(name, value)| (name, *value))
 }
 
 fn is_empty(value: &str) -> bool {
@@ -59,7 +66,7 @@ fn is_empty(value: &str) -> bool {
 }
 
 /// An object's fields, sorted; none where one of them stands twice: which one counts is the reader's choice.
-fn fields(text: &str) -> Option<Vec<(String, &RawValue)>> {
+pub(super) fn fields(text: &str) -> Option<Vec<(String, &RawValue)>> {
     struct Fields;
     impl<'de> Visitor<'de> for Fields {
         type Value = Vec<(String, &'de RawValue)>;
@@ -86,7 +93,7 @@ fn fields(text: &str) -> Option<Vec<(String, &RawValue)>> {
     Some(fields)
 }
 
-fn items(text: &str) -> Option<Vec<&RawValue>> {
+pub(super) fn items(text: &str) -> Option<Vec<&RawValue>> {
     struct Items;
     impl<'de> Visitor<'de> for Items {
         type Value = Vec<&'de RawValue>;
@@ -106,7 +113,11 @@ fn items(text: &str) -> Option<Vec<&RawValue>> {
     serde_json::Deserializer::from_str(text).deserialize_seq(Items).ok()
 }
 
-fn object<'a>(fields: impl Iterator<Item = (&'a String, &'a RawValue)>, out: &mut Vec<u8>, depth: usize) -> Option<()> {
+pub(super) fn object<'a>(
+    fields: impl Iterator<Item = (&'a String, &'a RawValue)>,
+    out: &mut Vec<u8>,
+    depth: usize,
+) -> Option<()> {
     out.push(b'{');
     for (place, (name, value)) in fields.enumerate() {
         if place > 0 {

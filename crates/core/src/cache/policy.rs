@@ -1,5 +1,6 @@
 //! What a route lets be kept and shared, and for how long.
 
+use super::Semantic;
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct Policy {
     pub sampled: bool,
     /// At which pace a kept answer is given.
     pub replay: Replay,
+    /// Whether an answer is given to another question that means the same; not without.
+    pub semantic: Option<Semantic>,
 }
 
 impl Default for Policy {
@@ -33,6 +36,7 @@ impl Default for Policy {
             join: true,
             sampled: false,
             replay: Replay::default(),
+            semantic: None,
         }
     }
 }

@@ -48,6 +48,8 @@ pub enum OnFailure {
 /// A checker outside, and when it is asked.
 #[derive(Clone)]
 pub struct Checking {
+    /// What it is called: another one has other opinions.
+    pub name: Arc<str>,
     /// Who is asked.
     pub checker: Arc<dyn Checker>,
     /// Before the model is asked.
@@ -122,6 +124,23 @@ impl Policy {
             Place::Prompt => of_route.prompt.as_ref(),
             Place::Answer | Place::Both => of_route.answer.as_ref(),
         }
+    }
+
+    /// All that these rules may change of an answer to a model's public name and its route, as bytes: other rules, other bytes.
+    /// Empty where there are none. What is kept of an answer goes by it, so that none is given again that was made under others.
+    pub fn fingerprint(&self, model: &str, route: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        for place in [Place::Prompt, Place::Answer] {
+            if let Some(rules) = self.rules(model, route, place) {
+                out.extend_from_slice(format!("{place:?} {} ", rules.window).as_bytes());
+                rules.all.iter().for_each(|rule| rule.describe(&mut out));
+            }
+        }
+        if let Some(checking) = self.checking(model, route) {
+            let Checking { name, prompts, answers, on_failure, .. } = checking;
+            out.extend_from_slice(format!("checker {name:?} {prompts} {answers} {on_failure:?}").as_bytes());
+        }
+        out
     }
 
     /// Who checks what a model's public name and its route are asked and answer.

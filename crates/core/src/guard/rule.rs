@@ -137,6 +137,13 @@ impl Rule {
         })
     }
 
+    /// All that says what it does, so that two that do the same say the same.
+    pub(super) fn describe(&self, out: &mut Vec<u8>) {
+        let Self { action, pattern, replacement, check, .. } = self;
+        // Quoted, so that no text can be taken for the next part.
+        out.extend_from_slice(format!("{action:?} {pattern:?} {replacement:?} {} ", check.is_some()).as_bytes());
+    }
+
     /// The next match that begins at `from` or after it. What stands before is looked at for word boundaries alone.
     pub(super) fn find(&self, text: &str, mut from: usize) -> Option<Span> {
         loop {

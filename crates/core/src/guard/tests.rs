@@ -291,3 +291,32 @@ fn what_is_remembered_is_bounded_for_one_tenant_and_for_all() {
     assert_eq!((0..4).map(|_| look(&loops, ME, same, 500)).last(), Some(Verdict::Goes));
     assert!(matches!(look(&loops, ME, same, 500), Verdict::Slowed { times: 5, .. }));
 }
+
+#[test]
+fn rules_are_told_apart_by_what_they_do_where_they_apply() {
+    let print = |specs: &[Spec], route: &str| {
+        let rules: Vec<_> = specs.iter().map(|spec| Arc::new(Rule::new(spec.clone()).unwrap())).collect();
+        Policy::new(&rules, WINDOW_BYTES).unwrap().fingerprint("model", route)
+    };
+    let (mask, other) = (spec("a", Ok("secret"), Action::Mask), spec("b", Ok("token"), Action::Mask));
+    let here = Spec { routes: vec!["here".to_owned()], ..mask.clone() };
+    assert!(print(&[], "here").is_empty());
+    assert_eq!(print(&[mask.clone(), other.clone()], "here"), print(&[mask.clone(), other.clone()], "here"));
+    assert_eq!(print(&[here.clone()], "there"), print(&[], "there"), "it is not for that route");
+    let all = [
+        vec![],
+        vec![mask.clone()],
+        vec![other.clone()],
+        vec![mask.clone(), other.clone()],
+        // Of two that begin at one place the first one counts.
+        vec![other, mask.clone()],
+        vec![Spec { action: Action::Block, ..mask.clone() }],
+        vec![Spec { place: Place::Answer, ..mask.clone() }],
+        vec![Spec { replacement: Some("x".to_owned()), ..mask }],
+    ];
+    for (place, one) in all.iter().enumerate() {
+        for another in &all[..place] {
+            assert_ne!(print(one, "here"), print(another, "here"), "{one:?} {another:?}");
+        }
+    }
+}

@@ -57,6 +57,9 @@ pub enum Measurement<'a> {
     },
     /// A task of a route that keeps or shares answers got one from there.
     Answered(Subject<'a>, Source),
+    /// It was looked for a question that means the same as a task's: `hit`, `miss`, `told_apart` (close, and its words say that
+    /// it is another one), `failed` (there was no vector). Or one was remembered: `kept`; or forgotten: `judged`.
+    Semantic(Subject<'a>, &'static str),
 }
 
 /// What an answer is an answer to. No ids: each of these becomes a label, and the configuration says how many there are.

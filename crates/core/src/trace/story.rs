@@ -1,6 +1,7 @@
 //! Tells a task's story as spans, from its record and the events of its log, whether it has ended or not.
 
 use super::{Part, Span, SpanId, Status, Trace, Value};
+use crate::cache::Told;
 use crate::ending::{Ending, Failure, Outcome, Usage};
 use crate::event::{Event, Kind};
 use crate::id::{LogRef, Offset};
@@ -46,6 +47,7 @@ struct Started {
     deployment: String,
     model: String,
     hedge: Option<Hedge>,
+    cache: Option<Told>,
 }
 
 /// Of an attempt that began earlier, for which a second deployment was asked: the one that was left.
@@ -189,6 +191,9 @@ impl<'a> Story<'a> {
         span.note("tidewire.deployment", started.deployment.as_str());
         span.note("tidewire.attempt", started.attempt);
         span.note("tidewire.worker", started.worker.as_str());
+        if let Some(told) = &started.cache {
+            note_cache(&mut span, told);
+        }
         self.attempt = Some(Attempt { span, first: None, last: event.at, pieces: 0 });
     }
 
@@ -302,6 +307,22 @@ impl<'a> Story<'a> {
 
 fn model_of(span: &Span) -> Value {
     span.get("gen_ai.request.model").cloned().unwrap_or_else(|| "".into())
+}
+
+/// Where the answer came from. What was asked is not told: a trace leaves the house.
+fn note_cache(span: &mut Span, told: &Told) {
+    span.note("tidewire.cache", told.state.name());
+    span.note("tidewire.cache.age_ms", told.age_ms);
+    if let Some(task) = told.task {
+        span.note("tidewire.cache.task", Value::Text(task.to_string()));
+    }
+    if let Some(reason) = &told.reason {
+        span.note("tidewire.cache.reason", reason.as_str());
+    }
+    if let Some(semantic) = &told.semantic {
+        span.note("tidewire.cache.similarity", Value::Number(semantic.similarity.cosine()));
+        span.note("tidewire.cache.key", Value::Text(semantic.key.to_string()));
+    }
 }
 
 fn note_usage(span: &mut Span, usage: &Usage) {

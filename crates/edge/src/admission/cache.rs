@@ -4,14 +4,15 @@ use super::invalid;
 use crate::Edge;
 use crate::refusal::Refusal;
 use http::{HeaderMap, header};
-use tidewire_core::cache::{Freshness, Policy, Scope, Use, canonical};
+use tidewire_core::cache::{Freshness, Policy, Scope, Use, canonical, question};
+use tidewire_core::guard;
 use tidewire_core::port::CacheKey;
 use tidewire_core::task::OnBusy;
 use tidewire_core::{Spec, Task, TenantId};
 use tidewire_proto::Code;
 
 /// Part of each key: another number makes all that was kept before as good as gone.
-const FORM: &[u8] = b"tidewire answer 1";
+const FORM: &[u8] = b"tidewire answer 2";
 
 /// What a client says of kept answers, in the words of HTTP's `Cache-Control`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub(super) fn uses(
     let said = Said::parse(said)?;
     let plan = edge.catalog.plan();
     let policy = plan.route(&spec.capability).and_then(|route| route.cache.as_deref());
-    let found = policy.and_then(|policy| of(policy, said, (spec, tenant, wordless)));
+    let found = policy.and_then(|policy| of((policy, plan.guards()), said, (spec, tenant, wordless)));
     if said.only_if_cached && found.as_ref().is_none_or(|of| !of.read) {
         let message = "answers to such requests are not kept here, and `only-if-cached` asks for no other";
         return Err(Refusal::new(Code::NotCached, message));
@@ -72,45 +73,83 @@ pub(super) fn uses(
     Ok(found)
 }
 
-fn of(policy: &Policy, said: Said, (spec, tenant, wordless): (&Spec, TenantId, bool)) -> Option<Use> {
+fn of(
+    (policy, guards): (&Policy, &guard::Policy),
+    said: Said,
+    (spec, tenant, wordless): (&Spec, TenantId, bool),
+) -> Option<Use> {
     // Its model reads more than its own messages.
     if spec.turn.lane.is_some() && spec.turn.on_busy == OnBusy::Steer {
         return None;
     }
     let form = canonical(&spec.input, wordless)?;
-    let mut key = blake3::Hasher::new();
-    let mut add = |part: &[u8]| {
-        key.update(&(part.len() as u64).to_le_bytes()).update(part);
+    let frame = frame((policy, guards), (spec, tenant, wordless))?;
+    let keeps = !form.samples || policy.sampled;
+    let (read, keep) = (keeps && !said.no_cache, keeps && !said.no_store);
+    // A checker is to be asked about each prompt, and another one's was asked about another's.
+    let means = policy.semantic.is_some() && guards.checking(&spec.model, &spec.capability).is_none();
+    let bucket = (means && !wordless && (read || keep)).then(|| bucket(&frame, tenant, &spec.input)).flatten();
+    let of = Use {
+        key: frame.named(&[&form.bytes]),
+        read,
+        keep,
+        join: policy.join && !form.samples && !said.no_cache && !said.only_if_cached,
+        only: said.only_if_cached,
+        rides: false,
+        bucket,
+        accounts: Vec::new(),
     };
-    add(FORM);
-    add(policy.scope.name().as_bytes());
+    (of.read || of.keep || of.join).then_some(of)
+}
+
+/// What goes into a key beside the request.
+struct Frame(blake3::Hasher);
+
+impl Frame {
+    fn add(&mut self, part: &[u8]) {
+        self.0.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+
+    /// The key with these parts more.
+    fn named(&self, parts: &[&[u8]]) -> CacheKey {
+        let mut with = Self(self.0.clone());
+        parts.iter().for_each(|part| with.add(part));
+        CacheKey(*with.0.finalize().as_bytes())
+    }
+}
+
+/// All that an answer depends on beside the request; nothing where the task shares with nobody.
+fn frame(
+    (policy, guards): (&Policy, &guard::Policy),
+    (spec, tenant, wordless): (&Spec, TenantId, bool),
+) -> Option<Frame> {
+    let mut frame = Frame(blake3::Hasher::new());
+    frame.add(FORM);
+    frame.add(policy.scope.name().as_bytes());
     if policy.scope != Scope::Shared {
-        add(&tenant.0.to_le_bytes());
+        frame.add(&tenant.0.to_le_bytes());
     }
     match policy.scope {
         Scope::Tenant | Scope::Shared => {}
         // Whoever has none shares with nobody.
-        Scope::User => add(spec.payer.user.as_ref()?.as_bytes()),
-        Scope::Conversation => add(spec.turn.lane.as_ref()?.as_bytes()),
+        Scope::User => frame.add(spec.payer.user.as_ref()?.as_bytes()),
+        Scope::Conversation => frame.add(spec.turn.lane.as_ref()?.as_bytes()),
     }
-    add(spec.capability.as_bytes());
-    add(spec.model.as_bytes());
-    add(if wordless { b"embeddings" } else { b"chat" });
+    frame.add(spec.capability.as_bytes());
+    frame.add(spec.model.as_bytes());
+    frame.add(if wordless { b"embeddings" } else { b"chat" });
     let mut needs: Vec<&str> = spec.turn.needs.iter().map(String::as_str).collect();
     needs.sort_unstable();
-    add(needs.join("\n").as_bytes());
-    add(&form.bytes);
-    let keeps = !form.samples || policy.sampled;
-    let of = Use {
-        key: CacheKey(*key.finalize().as_bytes()),
-        read: keeps && !said.no_cache,
-        keep: keeps && !said.no_store,
-        join: policy.join && !form.samples && !said.no_cache && !said.only_if_cached,
-        only: said.only_if_cached,
-        rides: false,
-        accounts: Vec::new(),
-    };
-    (of.read || of.keep || of.join).then_some(of)
+    frame.add(needs.join("\n").as_bytes());
+    // An answer that was made under other rules is none under these.
+    frame.add(&guards.fingerprint(&spec.model, &spec.capability));
+    Some(frame)
+}
+
+/// Names what may be the same question. The tenant is always part of it, also where the route shares answers among tenants.
+fn bucket(frame: &Frame, tenant: TenantId, input: &[u8]) -> Option<CacheKey> {
+    let question = question(input)?;
+    Some(frame.named(&[b"question", &tenant.0.to_le_bytes(), &question.rest]))
 }
 
 /// Lets a task wait for no slot where its answer is kept, or was asked for by another one. A hint: whatever comes of it, the
@@ -153,6 +192,7 @@ mod tests {
     use bytes::Bytes;
     use std::sync::Arc;
     use tidewire_core::Payer;
+    use tidewire_core::cache::{Semantic, Similarity};
     use tidewire_core::task::Turn;
 
     fn spec(user: &str, lane: &str) -> Spec {
@@ -171,7 +211,7 @@ mod tests {
         let same = |scope, one: (&Spec, u32), other: (&Spec, u32)| {
             let policy = Policy { scope, ..Policy::default() };
             let key = |(spec, tenant): (&Spec, u32)| {
-                of(&policy, Said::default(), (spec, TenantId(tenant), false)).unwrap().key
+                of((&policy, &guard::Policy::default()), Said::default(), (spec, TenantId(tenant), false)).unwrap().key
             };
             key(one) == key(other)
         };
@@ -191,9 +231,61 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_is_a_tenants_own_and_holds_what_differs_in_the_question_alone() {
+        let semantic = Semantic { threshold: Similarity::of(0.9), deployment: "e".into() };
+        let policy = Policy { scope: Scope::Shared, semantic: Some(semantic), ..Policy::default() };
+        let free = guard::Policy::default();
+        let asks = |content: &str, rest: &str| Spec {
+            input: format!("{{\"messages\":[{{\"role\":\"user\",\"content\":\"{content}\"}}],\"seed\":1{rest}}}")
+                .into(),
+            ..spec("a", "l")
+        };
+        let bucket = |policy: &Policy, said: &str, (spec, tenant): (&Spec, u32)| {
+            let said = Said::parse(Some(said)).unwrap();
+            of((policy, &free), said, (spec, TenantId(tenant), false)).and_then(|of| of.bucket)
+        };
+        let (one, other) = (asks("one", ""), asks("other", ""));
+        let here = bucket(&policy, "", (&one, 1));
+        assert!(here.is_some());
+        assert_eq!(here, bucket(&policy, "", (&other, 1)));
+        assert_eq!(here, bucket(&policy, "no-cache", (&one, 1)), "its answer is kept");
+        assert_ne!(here, bucket(&policy, "", (&one, 2)), "never across tenants");
+        assert_ne!(here, bucket(&policy, "", (&asks("one", ",\"max_tokens\":5"), 1)));
+        let by_user = Policy { scope: Scope::User, ..policy.clone() };
+        let elses = Spec { payer: Payer { key: None, user: Some("bob".into()) }, ..one.clone() };
+        assert_ne!(bucket(&by_user, "", (&one, 1)), bucket(&by_user, "", (&elses, 1)));
+        let off = Policy { semantic: None, ..policy.clone() };
+        assert_eq!(bucket(&off, "", (&one, 1)), None, "off unless asked for");
+        let acts = asks("one", ",\"tools\":[{}]");
+        assert_eq!(bucket(&policy, "", (&acts, 1)), None);
+    }
+
+    #[test]
+    fn other_rules_make_another_answer() {
+        let rule = |pattern: &str| guard::Spec {
+            name: "g".to_owned(),
+            pattern: Ok(pattern.to_owned()),
+            place: guard::Place::Answer,
+            action: guard::Action::Mask,
+            replacement: None,
+            routes: Vec::new(),
+        };
+        let key = |rules: &[guard::Spec]| {
+            let rules: Vec<_> = rules.iter().map(|rule| Arc::new(guard::Rule::new(rule.clone()).unwrap())).collect();
+            let guards = guard::Policy::new(&rules, 512).unwrap();
+            of((&Policy::default(), &guards), Said::default(), (&spec("a", "l"), TenantId(1), false)).unwrap().key
+        };
+        assert_eq!(key(&[rule("a")]), key(&[rule("a")]));
+        assert_ne!(key(&[rule("a")]), key(&[]));
+        assert_ne!(key(&[rule("a")]), key(&[rule("b")]));
+    }
+
+    #[test]
     fn a_client_says_what_it_takes_and_a_sampled_answer_is_never_shared() {
         let policy = Policy::default();
-        let uses = |said, spec: &Spec| of(&policy, Said::parse(Some(said)).unwrap(), (spec, TenantId(1), false));
+        let free = guard::Policy::default();
+        let uses =
+            |said, spec: &Spec| of((&policy, &free), Said::parse(Some(said)).unwrap(), (spec, TenantId(1), false));
         let flags = |said| uses(said, &spec("a", "l")).map(|of| (of.read, of.keep, of.join, of.only));
         assert_eq!(flags(""), Some((true, true, true, false)));
         assert_eq!(flags("no-cache"), Some((false, true, false, false)));
@@ -203,11 +295,11 @@ mod tests {
         let sampled = Spec { input: Bytes::from_static(br#"{"messages":[]}"#), ..spec("a", "l") };
         assert_eq!(uses("", &sampled), None);
         let keeps = Policy { sampled: true, ..Policy::default() };
-        let kept = of(&keeps, Said::default(), (&sampled, TenantId(1), false)).unwrap();
+        let kept = of((&keeps, &free), Said::default(), (&sampled, TenantId(1), false)).unwrap();
         assert_eq!((kept.read, kept.keep, kept.join), (true, true, false));
         let nobody = Spec { payer: Payer::default(), ..spec("a", "l") };
         let by_user = Policy { scope: Scope::User, ..Policy::default() };
-        assert_eq!(of(&by_user, Said::default(), (&nobody, TenantId(1), false)), None);
+        assert_eq!(of((&by_user, &free), Said::default(), (&nobody, TenantId(1), false)), None);
         assert!(Said::parse(Some("no-cash")).is_err());
     }
 

@@ -399,6 +399,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("route.cache.sampled", "false", "whether answers to requests that sample without a seed are kept too"),
     setting("route.cache.replay", "\"full\"", "at which pace: `full`, or `paced` as they came from the model"),
+    setting(
+        "route.cache.semantic",
+        "{ threshold = 0.9, deployment = \"my-embeddings\" }",
+        "give an answer also to another question of the same tenant that means the same: vectors by this deployment, at least so \
+         close, and no word that tells them apart; see docs/caching.md. Off unless set",
+    ),
     setting("guard.name", "\"no-keys\"", "name of a [[guard]], which refusals and metrics tell"),
     setting(
         "guard.pattern",

@@ -6,7 +6,7 @@ use super::values::{
 use super::{BackendKind, Config, DeploymentConfig};
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::cache::{Policy, Replay, Scope};
+use tidewire_core::cache::{Policy, Replay, Scope, Semantic, Similarity};
 use tidewire_core::port::{Limits, Timeouts};
 use tidewire_core::route::{
     Contradiction, DEFAULT_TRIES, DEFAULT_WAIT, Deployment, Hedge, Member, PerMinute, Plan, Route, Shadow, Strategy,
@@ -68,7 +68,7 @@ fn route(config: &RouteConfig, deployments: &[Deployment]) -> Route {
         limits: limits(config),
         hedge: config.hedge.map(hedge),
         shadow: config.shadow.as_ref().map(shadow),
-        cache: config.cache.map(|cache| Arc::new(policy(cache))),
+        cache: config.cache.as_ref().map(|cache| Arc::new(policy(cache))),
         ..Route::new(config.name.as_str())
     }
 }
@@ -104,7 +104,7 @@ fn permille(part: f64) -> u16 {
 }
 
 /// What of its answers is kept and shared.
-fn policy(config: RouteCache) -> Policy {
+fn policy(config: &RouteCache) -> Policy {
     Policy {
         ttl: Duration::from_secs(config.ttl_s),
         stale_while_revalidate: Duration::from_secs(config.stale_while_revalidate_s),
@@ -121,6 +121,10 @@ fn policy(config: RouteCache) -> Policy {
             CacheReplay::Full => Replay::Full,
             CacheReplay::Paced => Replay::Paced,
         },
+        semantic: config.semantic.as_ref().map(|semantic| Semantic {
+            threshold: Similarity::of(semantic.threshold),
+            deployment: semantic.deployment.as_str().into(),
+        }),
     }
 }
 
@@ -178,6 +182,14 @@ pub(super) fn contradiction(config: &Config) -> Option<String> {
         if route.shadow.as_ref().is_some_and(|shadow| !(0.0..=1.0).contains(&shadow.share)) {
             return Some(format!("the `share` of the shadow of the route `{}` is 0 to 1", route.name));
         }
+        let semantic = route.cache.as_ref().and_then(|cache| cache.semantic.as_ref());
+        if semantic.is_some_and(|semantic| !(semantic.threshold > 0.0 && semantic.threshold <= 1.0)) {
+            return Some(format!(
+                "the `threshold` of `semantic` of the cache of the route `{}` is above 0 and at most 1: the cosine that two \
+                 questions have at least which mean the same",
+                route.name
+            ));
+        }
         if let Some(HedgeConfig { after, budget, .. }) = route.hedge
             && !((0.5..1.0).contains(&after) && (0.001..=0.5).contains(&budget))
         {
@@ -232,6 +244,13 @@ mod tests {
         assert!(
             wrong(&route("deployments = [\"a\"]\nshadow = { route = \"r\", share = 1.0 }")).contains("no other route")
         );
+        let semantic = |threshold: &str| {
+            route(&format!("deployments = [\"a\"]\ncache.semantic = {{ threshold = {threshold}, deployment = \"b\" }}"))
+        };
+        for out in ["0.0", "1.1", "-1.0", "nan"] {
+            assert!(wrong(&semantic(out)).contains("`threshold`"), "{out}");
+        }
+        assert_eq!(contradiction(&config(&semantic("0.9"))), None);
         let zero = "[[deployment]]\nname = \"c\"\nbackend = \"scripted\"\nrequests_per_minute = 0\n";
         assert!(wrong(zero).contains("requests_per_minute"));
         assert_eq!(contradiction(&config("")), None);

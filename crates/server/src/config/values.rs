@@ -330,7 +330,7 @@ impl Default for HedgeConfig {
 }
 
 /// What of a route's answers is kept and shared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RouteCache {
     pub(crate) ttl_s: u64,
@@ -340,6 +340,16 @@ pub(crate) struct RouteCache {
     pub(crate) join: bool,
     pub(crate) sampled: bool,
     pub(crate) replay: CacheReplay,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) semantic: Option<SemanticConfig>,
+}
+
+/// Whether an answer is given to another question that means the same, and how that is found out.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SemanticConfig {
+    pub(crate) threshold: f64,
+    pub(crate) deployment: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -370,6 +380,7 @@ impl Default for RouteCache {
             join: true,
             sampled: false,
             replay: CacheReplay::default(),
+            semantic: None,
         }
     }
 }

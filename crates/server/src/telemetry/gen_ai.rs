@@ -8,7 +8,6 @@ use prometheus_client::registry::{Registry, Unit};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tidewire_core::Catalog;
-use tidewire_core::cache::Source;
 use tidewire_core::port::{Asked, Measurement, Operation, Subject};
 
 /// The convention's advisory boundaries.
@@ -56,6 +55,7 @@ pub(super) struct GenAi {
     tokens: Histograms,
     /// By route and by where they came from.
     answers: Family<Labels, Counter>,
+    semantic: Family<Labels, Counter>,
     /// By deployment.
     providers: RwLock<BTreeMap<String, &'static str>>,
     catalog: OnceLock<Arc<Catalog>>,
@@ -108,8 +108,12 @@ impl GenAi {
         let answers = Family::default();
         let help = "Answers of routes that keep or share them, by where they came from";
         registry.register("tidewire_cache_answers", help, Family::clone(&answers));
+        let semantic = Family::default();
+        let help = "Looks for questions that mean the same, by what came of it; questions remembered and forgotten";
+        registry.register("tidewire_cache_semantic", help, Family::clone(&semantic));
         Self {
             answers,
+            semantic,
             first_token,
             per_token,
             served,
@@ -147,16 +151,17 @@ impl GenAi {
                 self.served.get_or_create_owned(&with_error(labels, error)).observe(took.as_secs_f64());
             }
             Measurement::Asked(subject, asked) => self.asked(subject, &asked),
-            Measurement::Answered(subject, source) => self.answered(subject, source),
+            Measurement::Answered(subject, source) => self.outcome(&self.answers, subject, source.name()),
+            Measurement::Semantic(subject, outcome) => self.outcome(&self.semantic, subject, outcome),
             _ => {}
         }
     }
 
     /// Labels come from the routes' names, so they are bounded as those of the histograms are.
-    fn answered(&self, subject: Subject<'_>, source: Source) {
+    fn outcome(&self, counters: &Family<Labels, Counter>, subject: Subject<'_>, outcome: &'static str) {
         let route = self.route(subject);
-        let labels = vec![("route", route.name.clone()), ("outcome", source.name().to_owned())];
-        self.answers.get_or_create_owned(&labels).inc();
+        let labels = vec![("route", route.name.clone()), ("outcome", outcome.to_owned())];
+        counters.get_or_create_owned(&labels).inc();
     }
 
     fn asked(&self, subject: Subject<'_>, asked: &Asked<'_>) {

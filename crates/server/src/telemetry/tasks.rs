@@ -146,6 +146,7 @@ impl Tasks {
             | Measurement::Served(..)
             | Measurement::Asked(..)
             | Measurement::Answered(..)
+            | Measurement::Semantic(..)
             | Measurement::Traced(_)
             | Measurement::Guarded { .. } => {}
             Measurement::Shadow(route, outcome) => {

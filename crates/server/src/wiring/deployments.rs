@@ -4,6 +4,7 @@ use super::guards::guards;
 use super::local::Local;
 use super::prices;
 use super::upstreams::Upstream;
+use super::words;
 use crate::checker::Names;
 use crate::config::{BackendKind, Config, DeploymentConfig, plan, record, variable};
 use std::collections::HashMap;
@@ -58,6 +59,8 @@ struct Configured {
     backend: Arc<dyn Backend>,
     /// Requests at once, where the settings say nothing.
     slots: usize,
+    /// It makes vectors.
+    embeds: bool,
 }
 
 /// The deployments and the routes to them, as they are now. A reload exchanges them.
@@ -168,6 +171,7 @@ impl Deployments {
             records.push(Deployment { slots: UPSTREAM_SLOTS, ..Deployment::new(name, Takes::Any) });
         }
         let plan = plan(config, records).map_err(|error| error.to_string())?;
+        self.check_semantic(&plan, &configured)?;
         let plan = plan.with_guards(guards(config, &self.names)?);
         Ok(Made { plan, configured, others, checked, restart })
     }
@@ -197,24 +201,65 @@ impl Deployments {
                 Ok(known)
             }
             _ => {
-                let (backend, slots) = self.backend(config, deployment)?;
-                Ok(Configured { from: deployment.clone(), backend, slots })
+                let (backend, slots, embeds) = self.backend(config, deployment)?;
+                Ok(Configured { from: deployment.clone(), backend, slots, embeds })
             }
         }
     }
 
-    fn backend(&self, config: &Config, deployment: &DeploymentConfig) -> Result<(Arc<dyn Backend>, usize), String> {
+    /// A deployment's backend, its slots, and whether it makes vectors.
+    fn backend(
+        &self,
+        config: &Config,
+        deployment: &DeploymentConfig,
+    ) -> Result<(Arc<dyn Backend>, usize, bool), String> {
         Ok(match (Upstream::of(deployment)?, deployment.backend) {
             (Some(Upstream { backend, embedder: Some(embedder) }), _) => {
-                (self.embeds(config, backend, embedder), UPSTREAM_SLOTS)
+                (self.embeds(config, backend, embedder), UPSTREAM_SLOTS, true)
             }
-            (Some(Upstream { backend, embedder: None }), _) => (backend, UPSTREAM_SLOTS),
-            (None, BackendKind::Local) => self.local.deployment(config, deployment, &self.clock)?,
+            (Some(Upstream { backend, embedder: None }), _) => (backend, UPSTREAM_SLOTS, false),
+            (None, BackendKind::Local) => {
+                let (backend, slots) = self.local.deployment(config, deployment, &self.clock)?;
+                (backend, slots, words::embeds(deployment))
+            }
             (None, _) => {
                 let scripted = Arc::new(Scripted::new(Script::default()));
-                (self.embeds(config, scripted.clone(), scripted), SCRIPTED_SLOTS)
+                (self.embeds(config, scripted.clone(), scripted), SCRIPTED_SLOTS, true)
             }
         })
+    }
+
+    /// Checks that each semantic cache names a deployment that makes vectors.
+    fn check_semantic(&self, plan: &Plan, configured: &HashMap<Arc<str>, Configured>) -> Result<(), String> {
+        let embeds = |name: &str| match configured.get(name) {
+            Some(made) => made.embeds,
+            None => self.local.embeds(name),
+        };
+        for route in plan.routes() {
+            let Some(semantic) = route.cache.as_ref().and_then(|cache| cache.semantic.as_ref()) else { continue };
+            let (route, name) = (&route.name, &semantic.deployment);
+            if embeds(name) {
+                continue;
+            }
+            let known: Vec<String> = plan
+                .deployments()
+                .iter()
+                .map(|known| known.name.as_ref())
+                .filter(|known| embeds(known))
+                .map(|known| format!("`{known}`"))
+                .collect();
+            let wrong = if plan.deployment(name).is_some() { "makes no vectors" } else { "is none" };
+            let known = if known.is_empty() {
+                "there is none yet".to_owned()
+            } else {
+                format!("there are {}", known.join(", "))
+            };
+            return Err(format!(
+                "`semantic` of the cache of the route `{route}` wants vectors from the deployment `{name}`, which {wrong}: \
+                 name a [[deployment]] that serves embeddings; {known}"
+            ));
+        }
+        Ok(())
     }
 
     /// A backend that also makes vectors, of many callers' inputs at once.

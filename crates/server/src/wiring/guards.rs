@@ -21,6 +21,7 @@ pub(super) fn guards(config: &Config, names: &Names) -> Result<Policy, String> {
     };
     let made = HttpChecker::new(checker, key.as_deref(), &config.outgoing.allow, names.clone())?;
     Ok(policy.with_checking(Some(Checking {
+        name: checker.url.as_str().into(),
         checker: Arc::new(made),
         prompts: checker.prompts,
         answers: checker.answers,

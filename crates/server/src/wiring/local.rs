@@ -23,6 +23,11 @@ impl Local {
     }
 
     #[allow(clippy::unused_self)] // The same face as with the model built in.
+    pub(super) fn embeds(&self, _: &str) -> bool {
+        false
+    }
+
+    #[allow(clippy::unused_self)] // The same face as with the model built in.
     pub(super) fn deployment(
         &self,
         _: &Config,
@@ -89,6 +94,11 @@ impl Local {
 
     pub(super) fn built_in(&self) -> &[words::BuiltIn] {
         &self.built_in
+    }
+
+    /// Whether a deployment that needs no configuration is there and makes vectors.
+    pub(super) fn embeds(&self, name: &str) -> bool {
+        name == words::BUILT_IN && self.built_in.iter().any(|(record, _)| *record.name == *name)
     }
 
     /// Loads a deployment's model. Its backend, and how many requests it takes at once.

@@ -1,7 +1,7 @@
 //! Models that only embed, small enough for every build: tables of vectors.
 
 use crate::config::DeploymentConfig;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tidewire_backends::wordllama::WordLlama;
 use tidewire_core::port::Backend;
@@ -13,6 +13,10 @@ const SLOTS: usize = 64;
 
 /// A backend, and how many requests it takes at once.
 type Slotted = (Arc<dyn Backend>, usize);
+
+/// The deployment that embeds without any configuration.
+#[cfg(feature = "local")]
+pub(super) const BUILT_IN: &str = "wordllama-l2-supercat-256";
 
 /// A deployment that needs no configuration, and its backend.
 #[cfg(feature = "local")]
@@ -28,15 +32,25 @@ pub(super) fn built_in() -> Result<Option<BuiltIn>, String> {
         tracing::warn!("the built-in model for embeddings is not here: `make model` fetches it");
         return Ok(None);
     }
-    let name = "wordllama-l2-supercat-256";
+    let name = BUILT_IN;
     let price = Some(tidewire_core::Price::default());
     let record = Deployment { slots: SLOTS, price, ..Deployment::by_name(name) };
     Ok(Some((record, backend(name, &weights)?)))
 }
 
+/// The weights of a deployment, where they are of this kind.
+fn weights(deployment: &DeploymentConfig) -> Option<&PathBuf> {
+    deployment.weights.as_ref().filter(|path| path.extension().is_some_and(|is| is == "safetensors"))
+}
+
+/// Whether a deployment is of this kind.
+pub(super) fn embeds(deployment: &DeploymentConfig) -> bool {
+    weights(deployment).is_some()
+}
+
 /// A deployment's, where its weights are of this kind.
 pub(super) fn deployment(deployment: &DeploymentConfig) -> Option<Result<Slotted, String>> {
-    let weights = deployment.weights.as_ref().filter(|path| path.extension().is_some_and(|is| is == "safetensors"))?;
+    let weights = weights(deployment)?;
     let model = deployment.model.as_ref().unwrap_or(&deployment.name);
     Some(backend(model, weights).map(|backend| (backend, SLOTS)))
 }

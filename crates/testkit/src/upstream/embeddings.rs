@@ -5,12 +5,24 @@ use super::script::Script;
 use base64::Engine;
 use serde_json::{Value, json};
 
+/// FNV-1a.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The embedding of a text by its words alone: how often each stands in it, whatever their order.
+fn of_words(input: &str, dimensions: usize) -> Vec<f32> {
+    let mut places = vec![0.0; dimensions];
+    for word in input.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        places[usize::try_from(hash(&word.to_lowercase()) % dimensions as u64).unwrap()] += 1.0;
+    }
+    places
+}
+
 /// The embedding of an input: a text, or the JSON of its tokens.
 pub fn embedding(input: &str, dimensions: usize) -> Vec<f32> {
-    // FNV-1a, then a xorshift for each place.
-    let mut state = input
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    // A xorshift for each place.
+    let mut state = hash(input);
     let place = |_| {
         state ^= state << 13;
         state ^= state >> 7;
@@ -38,7 +50,8 @@ pub(super) fn inputs(asked: &Asked<'_>) -> Vec<String> {
 pub(super) fn answer(script: &Script, asked: &Asked<'_>, inputs: &[String]) -> Value {
     let base64 = asked.encoding_format.as_deref() == Some("base64");
     let value = |input: &String| {
-        let places = embedding(input, script.dimensions);
+        let of = if script.by_words { of_words } else { embedding };
+        let places = of(input, script.dimensions);
         if base64 {
             let bytes: Vec<u8> = places.iter().flat_map(|place| place.to_le_bytes()).collect();
             json!(base64::engine::general_purpose::STANDARD.encode(bytes))

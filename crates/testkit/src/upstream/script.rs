@@ -31,6 +31,8 @@ pub struct Script {
     pub streams: bool,
     /// How long an embedding is.
     pub dimensions: usize,
+    /// Whether texts that have words in common have embeddings that are close to each other, as a model's are.
+    pub by_words: bool,
 }
 
 impl Default for Script {
@@ -49,6 +51,7 @@ impl Default for Script {
             continues: true,
             streams: true,
             dimensions: 8,
+            by_words: false,
         }
     }
 }

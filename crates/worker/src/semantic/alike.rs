@@ -46,13 +46,15 @@ pub(super) enum Difference {
     Number,
     /// One has a word and the other its opposite.
     Opposite,
+    /// One names somebody or something that the other one does not.
+    Name,
     /// The same words in another order: who did what to whom.
     Order,
 }
 
 /// Why the two are different questions, where their words say so.
 pub(super) fn difference(one: &str, other: &str) -> Option<Difference> {
-    let (one, other) = (words(one), words(other));
+    let (texts, one, other) = ([one, other], words(one), words(other));
     if one == other {
         return None;
     }
@@ -79,12 +81,32 @@ pub(super) fn difference(one: &str, other: &str) -> Option<Difference> {
     if OPPOSITES.iter().any(turned) {
         return Some(Difference::Opposite);
     }
+    let strange = |text, known: &BTreeSet<&str>| names(text).iter().any(|name| !known.contains(name.as_str()));
+    if strange(texts[0], &other_set) || strange(texts[1], &set) {
+        return Some(Difference::Name);
+    }
     let sorted = |words: &[String]| {
         let mut words = words.to_vec();
         words.sort_unstable();
         words
     };
     (sorted(&one) == sorted(&other)).then_some(Difference::Order)
+}
+
+/// The words of a text that are written large within a sentence, in small letters: names, in most languages.
+fn names(text: &str) -> Vec<String> {
+    let mut begins = true;
+    let mut names = Vec::new();
+    for part in text.split_whitespace() {
+        let word = part.trim_start_matches(|letter: char| !letter.is_alphanumeric());
+        let is_large =
+            word.chars().next().is_some_and(char::is_uppercase) && word.chars().nth(1).is_some_and(char::is_alphabetic);
+        if is_large && !begins {
+            names.extend(words(word));
+        }
+        begins = part.ends_with(['.', '!', '?', ':', '…']);
+    }
+    names
 }
 
 /// Its words, small, without what is around them. An apostrophe joins: `don't` is `dont`.
@@ -120,6 +142,9 @@ mod tests {
             ("Turn the lights on", "Turn the lights off", Some(Difference::Opposite)),
             ("How far is 10 km?", "How far is 12 km?", Some(Difference::Number)),
             ("What is 1.5 in binary", "What is 1.6 in binary?", Some(Difference::Number)),
+            ("What is the capital of France?", "What is the capital of Spain?", Some(Difference::Name)),
+            ("How do I reset my password?", "How do I reset my password in Chrome?", Some(Difference::Name)),
+            ("Who wrote it? Please tell", "Please tell. Who wrote it", Some(Difference::Order)),
             ("How do I reset my password?", "How can I reset my password?", None),
             ("what is the capital of france", "What is the capital of France?", None),
         ];

@@ -13,6 +13,7 @@ const TOTAL_MS: HeaderName = HeaderName::from_static("tidewire-total-ms");
 const COST: HeaderName = HeaderName::from_static("tidewire-cost-usd");
 const CACHE: HeaderName = HeaderName::from_static("tidewire-cache");
 const CACHE_REASON: HeaderName = HeaderName::from_static("tidewire-cache-reason");
+const CACHE_SIMILARITY: HeaderName = HeaderName::from_static("tidewire-cache-similarity");
 const ATTEMPTS: HeaderName = HeaderName::from_static("tidewire-attempts");
 
 /// What was heard of one task by now.
@@ -78,10 +79,13 @@ impl Head {
         if told.is_some() || self.shares {
             self.headers.insert(CACHE, HeaderValue::from_static(state.name()));
         }
-        if let Some(Told { age_ms, reason, .. }) = told.filter(|_| state != Source::Joined) {
+        if let Some(Told { age_ms, reason, semantic, .. }) = told.filter(|_| state != Source::Joined) {
             self.headers.insert(header::AGE, HeaderValue::from(age_ms / 1000));
             if let Some(reason) = reason {
                 self.set(CACHE_REASON, &reason);
+            }
+            if let Some(semantic) = semantic {
+                self.set(CACHE_SIMILARITY, &format!("{:.4}", semantic.similarity.cosine()));
             }
         }
     }
