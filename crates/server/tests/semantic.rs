@@ -295,9 +295,9 @@ async fn without_vectors_the_model_answers_as_ever() {
     // One that refuses, one that says nothing, and one that is not there.
     let (refuses, silent) =
         (Upstream::start(Script::failing(Fault::status(503))), Upstream::start(Script::failing(Fault::Silent)));
-    let gone = { Upstream::start(Script::default()).url().to_owned() };
+    let gone = { Upstream::start(Script::default()).url() };
     let mut all = world.config("");
-    for (name, url) in [("refuses", refuses.url()), ("silent", silent.url()), ("gone", &gone)] {
+    for (name, url) in [("refuses", refuses.url()), ("silent", silent.url()), ("gone", gone)] {
         all.push_str(&format!("[[deployment]]\nname = \"{name}\"\nbackend = \"openai\"\nurl = \"{url}\"\n"));
         all.push_str(&config(&format!("by-{name}"), name));
     }

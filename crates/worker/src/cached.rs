@@ -53,7 +53,7 @@ pub(crate) async fn deliver(
     // What is on its way is its own answer: better than another one's.
     if of.read
         && let Some(asked) = &mut asked
-        && !worker.shares.is_on_its_way(of.key)
+        && !worker.shares.is_on_its_way(of.key, worker)
     {
         let near = tokio::select! {
             biased;

@@ -157,12 +157,18 @@ impl Share {
     /// A seat for one more, if it takes one.
     pub(crate) fn board(self: &Arc<Self>, of: &Use, worker: &Worker, now: Duration) -> Option<Seat> {
         let mut state = self.state();
+        self.is_open(&state, worker).then(|| self.seat(&mut state, of, Some(now.saturating_sub(self.begun))))
+    }
+
+    /// Whether it takes one more.
+    pub(crate) fn takes_more(&self, worker: &Worker) -> bool {
+        self.is_open(&self.state(), worker)
+    }
+
+    fn is_open(&self, state: &State, worker: &Worker) -> bool {
         // One that was purged since, or that could not be kept, is no answer any more.
         let is_stale = state.kept && worker.answers.kept.made_at(self.key, worker.clock.now()).is_none();
-        if state.closed || is_stale {
-            return None;
-        }
-        Some(self.seat(&mut state, of, Some(now.saturating_sub(self.begun))))
+        !state.closed && !is_stale
     }
 
     /// Waits for as long as an answer that was kept stays for those who looked for it just before.

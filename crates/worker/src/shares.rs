@@ -80,9 +80,10 @@ impl Shares {
         &self.0.semantic
     }
 
-    /// Whether this answer is on its way.
-    pub(crate) fn is_on_its_way(&self, key: CacheKey) -> bool {
-        lock(&self.0.live).contains_key(&key)
+    /// Whether this answer is on its way, and takes one more.
+    pub(crate) fn is_on_its_way(&self, key: CacheKey, worker: &Worker) -> bool {
+        let share = lock(&self.0.live).get(&key).cloned();
+        share.is_some_and(|share| share.takes_more(worker))
     }
 
     /// Nobody joins this answer any more, and it is not kept: somebody has found it bad.
