@@ -253,3 +253,31 @@ async fn an_answer_is_kept_over_a_restart_and_a_paced_one_comes_as_it_came() {
     assert!(started["data"]["cache"]["task"].is_string() && started["data"]["cache"]["age_ms"].is_u64());
     assert_eq!(settled(&server, 2).await["saved_usd"], CENT);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_was_kept_under_other_guardrails_is_not_given_after_a_reload() {
+    let upstream = Upstream::start(Script::tokens(TOKENS));
+    let server = Server::start(&config(&upstream, "ttl_s = 3600"));
+    let reload = async |guard: &str| {
+        let config = [config(&upstream, "ttl_s = 3600"), guard.to_owned()].concat();
+        std::fs::write(server.dir.path().join("tidewire.toml"), config).unwrap();
+        let (status, _, body) = ask(&server, "POST", "/v1/admin/reload", "", "").await;
+        assert_eq!(status, 200, "{body}");
+    };
+    let guard = |pattern: &str| format!("[[guard]]\nname = \"g\"\npattern = \"{pattern}\"\nplace = \"answer\"\n");
+    let body = chat("go", &json!({}));
+    assert_eq!(source(&server, &body).await, "miss");
+    assert_eq!(source(&server, &body).await, "hit");
+    for (number, pattern) in ["w3", "w4"].into_iter().enumerate() {
+        reload(&guard(pattern)).await;
+        let masked = asks(&server, "", &body).await;
+        assert_eq!((masked.header("tidewire-cache"), upstream.calls().len()), (Some("miss"), number + 2), "{pattern}");
+        assert_eq!(masked.text, Script::tokens(TOKENS).text().replace(pattern, "[g]"));
+        let again = asks(&server, "", &body).await;
+        assert_eq!((again.header("tidewire-cache"), &again.text), (Some("hit"), &masked.text));
+    }
+    // A rule that is not for this route changes nothing of it; and what was kept without rules is good without them.
+    reload(&[guard("w5"), "routes = [\"other\"]\n".to_owned()].concat()).await;
+    let unmasked = asks(&server, "", &body).await;
+    assert_eq!((unmasked.header("tidewire-cache"), &*unmasked.text), (Some("hit"), &*Script::tokens(TOKENS).text()));
+}
