@@ -69,6 +69,21 @@ pub struct Route {
     pub shadow: Option<Shadow>,
     /// What of its answers is kept and shared; nothing without.
     pub cache: Option<Arc<Policy>>,
+    /// For how long HTTP caches keep its public results, where that differs from the server's.
+    pub public: PublicTimes,
+}
+
+/// For how long HTTP caches keep public results; none where the server says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublicTimes {
+    /// A browser.
+    pub max_age: Option<Duration>,
+    /// A cache that many share.
+    pub shared_max_age: Option<Duration>,
+    /// How long after that it may serve an old one while it asks for it anew.
+    pub stale_while_revalidate: Option<Duration>,
+    /// How long after that it may serve an old one where the server does not answer.
+    pub stale_if_error: Option<Duration>,
 }
 
 /// A deployment as one route sees it.
@@ -98,6 +113,7 @@ impl Route {
             hedge: None,
             shadow: None,
             cache: None,
+            public: PublicTimes::default(),
         }
     }
 }

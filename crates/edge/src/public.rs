@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{Expect, PutError, RecordName, RemoveRecordError, Shelf};
+use tidewire_core::route::PublicTimes;
 use tidewire_core::{Task, TaskId, TaskRef, TenantId, Timestamp};
 use tidewire_proto::public::{Evicted, KEY_BYTES};
 
@@ -56,6 +57,18 @@ impl Default for Caching {
             shared_max_age: Duration::from_mins(1),
             stale_while_revalidate: Duration::from_secs(30),
             stale_if_error: Duration::from_hours(24),
+        }
+    }
+}
+
+impl Caching {
+    /// The same, but for what a route says otherwise.
+    pub(crate) fn but(self, route: PublicTimes) -> Self {
+        Self {
+            max_age: route.max_age.unwrap_or(self.max_age),
+            shared_max_age: route.shared_max_age.unwrap_or(self.shared_max_age),
+            stale_while_revalidate: route.stale_while_revalidate.unwrap_or(self.stale_while_revalidate),
+            stale_if_error: route.stale_if_error.unwrap_or(self.stale_if_error),
         }
     }
 }

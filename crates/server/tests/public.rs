@@ -61,6 +61,30 @@ async fn cache() -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_says_its_own_times_for_its_public_results_also_after_a_reload() {
+    let routes = |times: &str| {
+        format!(
+            "{}[public]\nmax_age_s = 1\ns_maxage_s = 2\nstale_while_revalidate_s = 3\nstale_if_error_s = 4\n\
+             [[route]]\nname = \"other\"\ndeployments = [\"scripted\"]\n\
+             [[route]]\nname = \"news\"\ndeployments = [\"scripted\"]\n{times}",
+            support::scripted(4)
+        )
+    };
+    let server = Server::start(&routes("[route.public]\ns_maxage_s = 20\nstale_if_error_s = 0\n"));
+    let control = async |id: &str| header(&get(&server, id, "").await.1, "cache-control").unwrap().to_owned();
+    let of = |model: &str| json!({ "model": model, "input": script(2, 0)["input"] });
+    let (news, other) = (done(&server, "", of("news"), true).await, done(&server, "", of("other"), true).await);
+    let usual = "public, max-age=1, s-maxage=2, stale-while-revalidate=3, stale-if-error=4";
+    assert_eq!(control(&news).await, "public, max-age=1, s-maxage=20, stale-while-revalidate=3, stale-if-error=0");
+    assert_eq!(control(&other).await, usual);
+    std::fs::write(server.dir.path().join("tidewire.toml"), routes("[route.public]\nmax_age_s = 9\n")).unwrap();
+    let (status, _, body) = ask(&server, "POST", "/v1/admin/reload", "", "").await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(control(&news).await, "public, max-age=9, s-maxage=2, stale-while-revalidate=3, stale-if-error=4");
+    assert_eq!(control(&other).await, usual);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_public_result_is_for_anybody_and_for_any_cache_and_a_private_one_for_nobody() {
     let (server, _secrets) =
         start("[public]\nmax_age_s = 1\ns_maxage_s = 2\nstale_while_revalidate_s = 3\nstale_if_error_s = 4\n");

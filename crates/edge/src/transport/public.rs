@@ -88,10 +88,12 @@ fn finished(edge: &Edge, task: &Task, text: String, (form, varies): (Form, bool)
     };
     let tag = tag(kind, &body);
     let keys = keys(task);
+    let plan = edge.catalog.plan();
+    let times = plan.route(&task.spec.capability).map(|route| route.public).unwrap_or_default();
     let mut headers = HeaderMap::new();
     // Letters, digits, dashes and spaces.
     let value = |text: String| HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
-    headers.insert(header::CACHE_CONTROL, value(cache_control(edge.public.caching)));
+    headers.insert(header::CACHE_CONTROL, value(cache_control(edge.public.caching.but(times))));
     headers.insert(SURROGATE_KEY, value(keys.join(" ")));
     headers.insert(CACHE_TAG, value(keys.join(",")));
     if varies {

@@ -405,6 +405,18 @@ pub(super) const SETTINGS: &[Setting] = &[
         "give an answer also to another question of the same tenant that means the same: vectors by this deployment, at least so \
          close, and no word that tells them apart; see docs/caching.md. Off unless set",
     ),
+    setting(
+        "route.public.max_age_s",
+        "0",
+        "for this route's public results, in place of `public.max_age_s`; the same for those below, each by itself",
+    ),
+    setting("route.public.s_maxage_s", "60", "how long a shared cache keeps one, in seconds"),
+    setting(
+        "route.public.stale_while_revalidate_s",
+        "30",
+        "how long after that it may serve the old one meanwhile, in seconds",
+    ),
+    setting("route.public.stale_if_error_s", "86400", "how long it may where the server does not answer, in seconds"),
     setting("guard.name", "\"no-keys\"", "name of a [[guard]], which refusals and metrics tell"),
     setting(
         "guard.pattern",

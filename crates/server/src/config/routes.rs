@@ -1,7 +1,8 @@
 //! Routes and deployments as the core knows them, out of the settings.
 
 use super::values::{
-    CacheReplay, CacheScope, HedgeConfig, MemberConfig, RouteCache, RouteConfig, ShadowConfig, StrategyKind,
+    CacheReplay, CacheScope, HedgeConfig, MemberConfig, RouteCache, RouteConfig, RoutePublic, ShadowConfig,
+    StrategyKind,
 };
 use super::{BackendKind, Config, DeploymentConfig};
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use tidewire_core::cache::{Policy, Replay, Scope, Semantic, Similarity};
 use tidewire_core::port::{Limits, Timeouts};
 use tidewire_core::route::{
-    Contradiction, DEFAULT_TRIES, DEFAULT_WAIT, Deployment, Hedge, Member, PerMinute, Plan, Route, Shadow, Strategy,
-    Takes,
+    Contradiction, DEFAULT_TRIES, DEFAULT_WAIT, Deployment, Hedge, Member, PerMinute, Plan, PublicTimes, Route, Shadow,
+    Strategy, Takes,
 };
 use tidewire_core::{Money, Price};
 
@@ -69,6 +70,7 @@ fn route(config: &RouteConfig, deployments: &[Deployment]) -> Route {
         hedge: config.hedge.map(hedge),
         shadow: config.shadow.as_ref().map(shadow),
         cache: config.cache.as_ref().map(|cache| Arc::new(policy(cache))),
+        public: config.public.map(public).unwrap_or_default(),
         ..Route::new(config.name.as_str())
     }
 }
@@ -101,6 +103,16 @@ fn shadow(config: &ShadowConfig) -> Shadow {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float stops at the ends")]
 fn permille(part: f64) -> u16 {
     (part * 1000.0).round() as u16
+}
+
+/// For how long HTTP caches keep its public results.
+fn public(config: RoutePublic) -> PublicTimes {
+    PublicTimes {
+        max_age: config.max_age_s.map(Duration::from_secs),
+        shared_max_age: config.s_maxage_s.map(Duration::from_secs),
+        stale_while_revalidate: config.stale_while_revalidate_s.map(Duration::from_secs),
+        stale_if_error: config.stale_if_error_s.map(Duration::from_secs),
+    }
 }
 
 /// What of its answers is kept and shared.

@@ -304,6 +304,22 @@ pub(crate) struct RouteConfig {
     pub(crate) shadow: Option<ShadowConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cache: Option<RouteCache>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) public: Option<RoutePublic>,
+}
+
+/// For how long HTTP caches keep a route's public results, where that differs from `[public]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RoutePublic {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_age_s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) s_maxage_s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stale_while_revalidate_s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stale_if_error_s: Option<u64>,
 }
 
 /// Where a share of a route's requests is run once more.
