@@ -51,13 +51,11 @@ impl Said {
 
     /// The whole answer's JSON; of a stream that of the event that tells what was used.
     fn usage(&self) -> Value {
-        let events: Vec<Value> = match serde_json::from_str(&self.body) {
-            Ok(whole) => vec![whole],
-            Err(_) => {
-                let data = self.body.lines().filter_map(|line| line.strip_prefix("data: "));
-                data.filter_map(|data| serde_json::from_str(data).ok()).collect()
-            }
+        let of_stream = || {
+            let data = self.body.lines().filter_map(|line| line.strip_prefix("data: "));
+            data.filter_map(|data| serde_json::from_str(data).ok()).collect::<Vec<Value>>()
         };
+        let events = serde_json::from_str(&self.body).map_or_else(|_| of_stream(), |whole| vec![whole]);
         let told =
             |event: &Value| [&event["usage"], &event["response"]["usage"]].into_iter().find(|u| u.is_object()).cloned();
         events.iter().rev().find_map(told).unwrap_or_else(|| panic!("no usage: {}", self.body))
@@ -90,18 +88,19 @@ async fn every_face_heeds_what_a_client_says_of_kept_answers_and_tells_the_token
     let calls = || upstream.calls().len();
     let mut tasks = 0;
     for face in FACES {
-        let ways: Vec<(&str, bool, &str, (bool, Option<&str>))> = vec![
-            ("", false, "", (true, Some("miss"))),
-            ("", false, "", (false, Some("hit"))),
-            ("", true, "", (false, Some("hit"))),
-            ("only-if-cached", true, "", (false, Some("hit"))),
-            ("no-cache", true, "", (true, Some("miss"))),
-            ("max-age=0", false, "", (true, Some("miss"))),
-            ("no-store", false, "other", (true, Some("miss"))),
-            ("", true, "other", (true, Some("miss"))),
-            ("no-cache, no-store", false, "other", (true, None)),
+        // What is said, whether it is streamed, of what, whether the upstream is asked, and what the head tells.
+        let ways = [
+            ("", false, "", true, Some("miss")),
+            ("", false, "", false, Some("hit")),
+            ("", true, "", false, Some("hit")),
+            ("only-if-cached", true, "", false, Some("hit")),
+            ("no-cache", true, "", true, Some("miss")),
+            ("max-age=0", false, "", true, Some("miss")),
+            ("no-store", false, "other", true, Some("miss")),
+            ("", true, "other", true, Some("miss")),
+            ("no-cache, no-store", false, "other", true, None),
         ];
-        for (word, stream, content, (asks_upstream, from)) in ways {
+        for (word, stream, content, asks_upstream, from) in ways {
             let before = calls();
             let header = if word.is_empty() { String::new() } else { format!("cache-control: {word}\r\n") };
             let said = says(&server, face, &header, &request(face, &format!("{face}{content}"), stream)).await;

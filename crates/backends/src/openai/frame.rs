@@ -31,7 +31,7 @@ struct Choice<'a> {
     /// vLLM: which stop sequence came, or which token; null where the model ended by itself.
     #[serde(borrow, default)]
     stop_reason: Option<&'a RawValue>,
-    /// The same of SGLang.
+    /// The same of `SGLang`.
     #[serde(borrow, default)]
     matched_stop: Option<&'a RawValue>,
 }

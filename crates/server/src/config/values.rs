@@ -311,6 +311,7 @@ pub(crate) struct RouteConfig {
 /// For how long HTTP caches keep a route's public results, where that differs from `[public]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[allow(clippy::struct_field_names, reason = "units come last")]
 pub(crate) struct RoutePublic {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_age_s: Option<u64>,

@@ -1,4 +1,5 @@
 //! A server that keeps and shares what a model server says that counts for itself, and clients of `OpenAI`'s protocol.
+#![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "the figures are whole numbers")]
 
 use super::{PATIENCE, Server, ask};
 use serde_json::{Value, json};
