@@ -1,6 +1,6 @@
 // What a task's events amount to.
 import { TidewireError, type WireError } from "./error.js";
-import type { CacheNote, LogEvent, Status, TokenLogprob, Usage } from "./types.js";
+import type { CacheNote, LogEvent, Snapshot, Status, TokenLogprob, Usage } from "./types.js";
 
 /** The tokens of a long answer. Those after it are not kept. */
 const MAX_LOGPROBS = 32_768;
@@ -19,7 +19,7 @@ interface Mark {
 
 interface Data {
   attempt?: number;
-  deployment?: string;
+  deployment?: string | undefined;
   model?: string;
   cache?: CacheNote;
   to: number;
@@ -32,68 +32,63 @@ interface Data {
   error?: WireError;
 }
 
+/** What else is known of it; what is left out or undefined is not. */
+export type Known = { status: Status } & {
+  -readonly [K in
+    | "place"
+    | "waitMs"
+    | "model"
+    | "deployment"
+    | "attempt"
+    | "cache"
+    | "usage"
+    | "cost"
+    | "finishReason"
+    | "error"
+    | "startedAt"
+    | "endedAt"
+    | "ttftMs"
+    | "ttarMs"]?: Snapshot[K] | undefined;
+};
+
 export class Answer {
   text = "";
   reasoning = "";
   logprobs: TokenLogprob[] = [];
   rewinds = 0;
-  status: Status = "queued";
-  place: number | undefined;
-  waitMs: number | undefined;
-  model: string | undefined;
-  deployment: string | undefined;
-  attempt: number | undefined;
-  cache: CacheNote | undefined;
-  usage: (Usage & { cost?: number }) | undefined;
-  finishReason: string | undefined;
-  error: TidewireError | undefined;
-  startedAt: number | undefined;
-  endedAt: number | undefined;
+  known: Known = { status: "queued" };
   #marks: Mark[] = [];
   /** The event before was part of an answer. */
   #answering = false;
 
   /** False: what stands can't be told without what came before. */
   fold({ kind, data: raw, offset, at }: LogEvent): boolean {
+    const { known } = this;
     const data = raw as Data;
+    const { place, wait_ms: waitMs, deployment = known.deployment } = data ?? {};
     const answers = ANSWERS.includes(kind);
     if (answers && !this.#answering) {
       if (this.#marks.push({ ...this.#lengths(), offset }) > MAX_MARKS) this.#marks.shift();
     }
     this.#answering = answers;
-    switch (kind) {
-      case "text":
-        this.text += raw;
-        break;
-      case "reasoning":
-        this.reasoning += raw;
-        break;
-      case "logprobs":
-        if (this.logprobs.length < MAX_LOGPROBS) this.logprobs = this.logprobs.concat(raw as TokenLogprob[]);
-        break;
-      case "rewind":
-        return this.#rewind(data.to);
-      case "started":
-        this.status = "running";
-        this.place = this.waitMs = undefined;
-        this.startedAt ??= at;
-        ({ model: this.model, deployment: this.deployment, attempt: this.attempt, cache: this.cache } = data);
-        break;
-      case "delayed":
-        this.place = data.place;
-        this.waitMs = data.wait_ms;
-        break;
-      case "snapshot":
-        this.text = data.text ?? "";
-        break;
-      case "end":
-        this.status = data.state;
-        this.place = this.waitMs = undefined;
-        this.endedAt = at;
-        this.usage = data.usage;
-        this.finishReason = data.finish_reason;
-        this.deployment = data.deployment ?? this.deployment;
-        if (data.error) this.error = new TidewireError(data.error);
+    if (kind === "text" || kind === "reasoning") {
+      this[kind] += raw;
+    } else if (kind === "logprobs") {
+      if (this.logprobs.length < MAX_LOGPROBS) this.logprobs = this.logprobs.concat(raw as TokenLogprob[]);
+    } else if (kind === "rewind") {
+      return this.#rewind(data.to);
+    } else if (kind === "snapshot") {
+      this.text = data.text ?? "";
+    } else if (kind === "delayed") {
+      Object.assign(known, { place, waitMs });
+    } else if (kind === "started") {
+      const { model, attempt, cache } = data;
+      const startedAt = known.startedAt ?? at;
+      Object.assign(known, { status: "running", place, waitMs, startedAt, model, deployment, attempt, cache });
+    } else if (kind === "end") {
+      const { state: status, usage, finish_reason: finishReason } = data;
+      const error = data.error && new TidewireError(data.error);
+      Object.assign(known, { status, place, waitMs, endedAt: at, usage, cost: usage?.cost, finishReason, deployment, error });
     }
     return true;
   }

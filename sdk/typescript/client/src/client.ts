@@ -52,12 +52,7 @@ export class Client {
       followBatch: (id, tasks) => this.followBatch(id, tasks),
       named: (task) => this.#one(task.id, () => task),
     };
-    this.status = {
-      subscribe: (listener) => connection.listeners.add(listener),
-      get snapshot() {
-        return connection.snapshot;
-      },
-    };
+    this.status = connection;
   }
 
   #held(store: Store<unknown>, held: boolean): void {
@@ -145,8 +140,8 @@ export class Client {
   }
 
   /** What a person thinks of a task's answer. */
-  feedback(id: string, feedback: { score: number | "up" | "down"; comment?: string; tags?: string[] }): Promise<void> {
-    return this.follow(id).feedback(feedback);
+  async feedback(id: string, body: { score: number | "up" | "down"; comment?: string; tags?: string[] }): Promise<void> {
+    await this.#http.send("POST", `v1/tasks/${id}/feedback`, { body });
   }
 
   /** Any other request of PROTOCOL.md: a path without its first slash. */

@@ -1,10 +1,9 @@
 // The one connection of a client: what is followed and submitted over it outlives every wire.
 import { backoff, type Cancel, type Clock } from "./clock.js";
-import { TidewireError, closedError } from "./error.js";
+import { TidewireError, closedError, networkError, startsOver } from "./error.js";
 import { Listeners, type Flushable, type Flusher } from "./flusher.js";
 import { defined, type Http } from "./http.js";
 import { SocketWire } from "./socket.js";
-import { SseWire } from "./sse.js";
 import type { ConnectionStatus, SocketLike, Transport } from "./types.js";
 import {
   ANSWER_MS,
@@ -27,7 +26,9 @@ const MAX_SUBMITS = 1_000;
 const CLOSE_CODES: Record<number, string> = { 4500: "protocol_violation", 4501: "key_revoked", 4502: "key_expired" };
 /** Who asks may not, or there is no such server. */
 const REFUSALS = [401, 403, 404];
-const STARTS_OVER = ["epoch_changed", "offset_in_future", "trimmed"];
+
+/** Codes that are not there for long. */
+const AGAIN = ["key_changed", "too_many_follows"];
 
 /** Whether the same would happen again. */
 const terminal = (code: number): boolean => [1002, 1003, 1007, 1009].includes(code) || (code >= 4500 && code <= 4999);
@@ -36,7 +37,7 @@ export class Connection implements Host, Flushable {
   readonly clock: Clock;
   readonly http: Http;
   readonly WebSocket: (new (url: string) => SocketLike) | undefined;
-  readonly listeners = new Listeners();
+  readonly #listeners = new Listeners();
   snapshot: ConnectionStatus;
   readonly #flusher: Flusher;
   readonly #cursors = new Set<Cursor>();
@@ -48,13 +49,12 @@ export class Connection implements Host, Flushable {
   #error: TidewireError | undefined;
   #failures = 0;
   #upgradesRefused = 0;
-  #newKeyTried = false;
   #downSince = 0;
   #retryInMs: number | undefined;
   #retry: Cancel | undefined;
   #roundTripMs: number | undefined;
   #version: string | undefined;
-  #unwatch: () => void;
+  readonly #closing = new AbortController();
 
   constructor(parts: {
     clock: Clock;
@@ -70,7 +70,8 @@ export class Connection implements Host, Flushable {
     this.#auto = parts.transport === "auto";
     this.#transport = parts.transport === "sse" ? "sse" : "websocket";
     this.#down();
-    this.#unwatch = watchBrowser(
+    watchBrowser(
+      this.#closing.signal,
       (visible) => (this.#phase === "open" ? this.#wire?.ping() : visible && this.wake()),
       () => {
         // Another network may let WebSockets through.
@@ -82,11 +83,23 @@ export class Connection implements Host, Flushable {
     this.#open();
   }
 
+  subscribe = (listener: () => void): (() => void) => this.#listeners.add(listener);
+
   #open(): void {
     this.#retry?.();
     this.#retryInMs = undefined;
     this.#enter("connecting");
-    this.#wire = this.#transport === "sse" ? new SseWire(this) : new SocketWire(this);
+    if (this.#transport === "websocket") {
+      this.#wire = new SocketWire(this);
+      return;
+    }
+    // Most pages never need it.
+    import("./sse.js").then(
+      ({ SseWire }) => {
+        if (!this.#error) this.#wire = new SseWire(this);
+      },
+      () => this.lost({ error: networkError("the fallback could not be loaded") }),
+    );
   }
 
   #down(): void {
@@ -115,7 +128,6 @@ export class Connection implements Host, Flushable {
   heard(roundTripMs: number): void {
     // Only an answer proves that it works: a server that accepts and drops must not be asked in a tight loop.
     this.#failures = this.#upgradesRefused = 0;
-    this.#newKeyTried = false;
     this.#roundTripMs = roundTripMs;
     this.#flusher.mark(this);
   }
@@ -129,10 +141,8 @@ export class Connection implements Host, Flushable {
         code: CLOSE_CODES[code] ?? `closed_${code}`,
         message: reason || `closed with ${code}`,
       });
-      // A function may have another key by now.
-      const again = code === 4502 && typeof this.http.key === "function" && !this.#newKeyTried;
-      if (!again) return this.close(error);
-      this.#newKeyTried = true;
+      // A function may have another key by now. Where it has none, the ticket is refused.
+      if (code !== 4502 || typeof this.http.key !== "function") return this.close(error);
     }
     if (REFUSALS.includes(error?.status ?? 0)) return this.close(error);
     this.#wait(error?.retryAfterMs ?? 0, refused);
@@ -174,7 +184,7 @@ export class Connection implements Host, Flushable {
     if (this.#error) return;
     this.#error = error;
     this.#retry?.();
-    this.#unwatch();
+    this.#closing.abort();
     this.#wire?.close();
     this.#wire = undefined;
     for (const submit of this.#submits) submit.refused(error);
@@ -226,7 +236,7 @@ export class Connection implements Host, Flushable {
   refused(submit: Submit, error: TidewireError): void {
     if (error.code === "network") return (this.#wire?.close(), this.lost({ error }));
     if (!this.#submits.has(submit)) return;
-    if (error.transient) {
+    if (error.transient || AGAIN.includes(error.code)) {
       return this.#later(submit, error, () => this.#submits.has(submit) && this.#wire?.submit(submit));
     }
     this.#submits.delete(submit);
@@ -243,12 +253,12 @@ export class Connection implements Host, Flushable {
   unfollowable(cursor: Cursor, error: TidewireError): void {
     if (!this.#cursors.has(cursor)) return;
     const again = () => void (this.#cursors.has(cursor) && this.#wire?.follow(cursor));
-    if (STARTS_OVER.includes(error.code)) {
+    if (startsOver(error)) {
       cursor.restart();
       // Once at once: it is the plain case. What goes on failing waits.
       return cursor.tries++ ? this.#later(cursor, error, again) : again();
     }
-    if (error.transient || error.retryAfterMs !== undefined || error.code === "key_changed") {
+    if (error.transient || error.retryAfterMs !== undefined || AGAIN.includes(error.code)) {
       return this.#later(cursor, error, again);
     }
     this.#cursors.delete(cursor);
@@ -275,21 +285,15 @@ export class Connection implements Host, Flushable {
   }
 
   tell(): void {
-    this.listeners.tell();
+    this.#listeners.tell();
   }
 }
 
 /** Calls back when the page is shown or hidden or loses its network, and when there is a network again. */
-function watchBrowser(changed: (visible: boolean) => void, online: () => void): () => void {
-  if (typeof document === "undefined" || typeof addEventListener === "undefined") return () => {};
-  const shown = () => changed(!document.hidden);
-  const offline = () => changed(false);
-  document.addEventListener("visibilitychange", shown);
-  addEventListener("online", online);
-  addEventListener("offline", offline);
-  return () => {
-    document.removeEventListener("visibilitychange", shown);
-    removeEventListener("online", online);
-    removeEventListener("offline", offline);
-  };
+function watchBrowser(signal: AbortSignal, changed: (visible: boolean) => void, online: () => void): void {
+  if (typeof document === "undefined") return;
+  const heed = { signal };
+  document.addEventListener("visibilitychange", () => changed(!document.hidden), heed);
+  addEventListener("offline", () => changed(false), heed);
+  addEventListener("online", online, heed);
 }

@@ -40,3 +40,7 @@ export const networkError = (message: string): TidewireError => new TidewireErro
 
 export const closedError = (message = "the client was closed"): TidewireError =>
   new TidewireError({ code: "closed", message });
+
+/** The log is another one than it was, or less of it is left: it is read again from its start. */
+export const startsOver = (error: unknown): boolean =>
+  error instanceof TidewireError && ["epoch_changed", "offset_in_future", "trimmed"].includes(error.code);

@@ -2,13 +2,11 @@
 import type { Cancel } from "./clock.js";
 import { TidewireError, networkError, type WireError } from "./error.js";
 import { defined } from "./http.js";
-import { submitByHttp } from "./sse.js";
+import { submitByHttp } from "./submission.js";
 import type { SocketLike } from "./types.js";
 import { ANSWER_MS, resume, type Cursor, type Host, type Submit, type Wire, type WireEvent } from "./wire.js";
 
 const PING_EVERY_MS = 10_000;
-/** Below the server's default of 256, for submits that are under way. */
-const MAX_FOLLOWS = 240;
 /** The server's default for a frame, which counts bytes. A larger task goes over HTTP, where its refusal has a status. */
 const MAX_FRAME_CHARS = 1024 * 1024;
 
@@ -36,10 +34,7 @@ export class SocketWire implements Wire {
   readonly #host: Host;
   readonly #asked = new Map<string, (frame: Frame) => void>();
   readonly #followed = new Map<string, Followed>();
-  /** Logs that wait for a seat, when the connection follows as many as it may. */
-  readonly #standing = new Set<Cursor>();
   readonly #abort = new AbortController();
-  #seats = MAX_FOLLOWS;
   #socket: SocketLike | undefined;
   #open = false;
   #refs = 0;
@@ -129,10 +124,11 @@ export class SocketWire implements Wire {
     } else if (frame.op === "waiting") {
       followed?.cursor.waiting(frame.place, frame.wait_ms);
     } else if (frame.op === "unfollowed" && followed) {
-      this.#leave(followed.cursor);
+      const { cursor } = followed;
+      this.#followed.delete(cursor.id);
       // It was followed again before the answer came.
-      if (frame.reason === "asked") this.follow(followed.cursor);
-      else if (!followed.cursor.settled) this.#host.unfollowable(followed.cursor, leftOff(frame.reason));
+      if (frame.reason === "asked") this.follow(cursor);
+      else if (!cursor.settled) this.#leave(cursor, leftOff(frame.reason));
     }
     const answered = frame.ref && this.#asked.get(frame.ref);
     if (!answered) return;
@@ -141,50 +137,32 @@ export class SocketWire implements Wire {
   }
 
   follow(cursor: Cursor): void {
-    if (!this.#followed.has(cursor.id) && this.#followed.size >= this.#seats) {
-      this.#standing.add(cursor);
-      return;
-    }
     const followed: Followed = { cursor };
     this.#followed.set(cursor.id, followed);
     const ref = this.#ask({ op: "follow", log: cursor.id, ...resume(cursor) }, ({ op, error }) => {
-      if (followed.ref === ref) followed.ref = undefined;
-      if (op !== "error" || this.#followed.get(cursor.id) !== followed) return;
-      this.#followed.delete(cursor.id);
-      if (error.code === "too_many_follows" && this.#followed.size) {
-        this.#seats = this.#followed.size;
-        this.follow(cursor);
-      } else {
-        this.#leave(cursor);
-        this.#host.unfollowable(cursor, new TidewireError(error));
-      }
+      // A newer follow of the same log has taken its place.
+      if (followed.ref !== ref || this.#followed.get(cursor.id) !== followed) return;
+      followed.ref = undefined;
+      if (op === "error") this.#leave(cursor, new TidewireError(error));
     });
     followed.ref = ref;
   }
 
   unfollow(cursor: Cursor): void {
-    if (this.#followed.has(cursor.id) && !cursor.settled) this.#ask({ op: "unfollow", log: cursor.id }, () => {});
-    this.#leave(cursor);
+    if (this.#followed.delete(cursor.id)) this.#ask({ op: "unfollow", log: cursor.id }, () => {});
   }
 
-  /** Its seat is free for another one. */
-  #leave(cursor: Cursor): void {
-    this.#standing.delete(cursor);
+  #leave(cursor: Cursor, error: TidewireError): void {
     this.#followed.delete(cursor.id);
-    for (const next of this.#standing) {
-      if (this.#followed.size >= this.#seats) break;
-      this.#standing.delete(next);
-      this.follow(next);
-    }
+    this.#host.unfollowable(cursor, error);
   }
 
   submit(submit: Submit): void {
     const { task, cursor } = submit;
-    // Its events come with the ack, on the same way.
-    const follow = this.#followed.size < this.#seats;
-    const frame = { op: "submit", task, follow };
     if (JSON.stringify(task).length > MAX_FRAME_CHARS) return submitByHttp(this.#host, submit, this.#abort.signal);
-    this.#ask(frame, ({ op, error, task: id = "", epoch, state, place, wait_ms }) => {
+    // Its events come with the ack, on the same way; not where it was refused once for being a follow too many.
+    const follow = !submit.tries;
+    this.#ask({ op: "submit", task, follow }, ({ op, error, task: id = "", epoch, state, place, wait_ms }) => {
       if (op === "error") return this.#host.refused(submit, new TidewireError(error));
       const wanted = this.#host.acked(submit, { id, epoch, state, ...defined({ place, wait_ms }) }, follow);
       if (!follow || this.#followed.has(id)) return;

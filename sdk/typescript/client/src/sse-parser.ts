@@ -34,10 +34,7 @@ export async function* messages(response: Response, heard: () => void): AsyncGen
 
 /** What the server writes: lines that end with a line feed alone, one `data:` a message. */
 function parse(block: string): SseMessage | undefined {
-  const message = { event: "", data: "" };
-  for (const line of block.split("\n")) {
-    const [, field, value] = /^(event|data): ?(.*)$/.exec(line) ?? [];
-    if (field === "event" || field === "data") message[field] += value;
-  }
-  return message.data ? message : undefined;
+  const field = (name: string) => new RegExp(`^${name}: ?(.*)`, "m").exec(block)?.[1];
+  const data = field("data");
+  return data ? { event: field("event") ?? "", data } : undefined;
 }

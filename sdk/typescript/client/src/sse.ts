@@ -1,9 +1,10 @@
-// The wire where WebSockets are blocked: server-sent events over fetch, and plain requests.
+// The wire where WebSockets are blocked: server-sent events over fetch, and plain requests. Loaded only there.
 import type { Cancel } from "./clock.js";
 import { TidewireError, networkError } from "./error.js";
 import { query } from "./http.js";
 import { messages } from "./sse-parser.js";
-import { ANSWER_MS, resume, type Cursor, type Host, type Submit, type Wire, type WireEvent } from "./wire.js";
+import { submitByHttp } from "./submission.js";
+import { ANSWER_MS, PAGE_MS, resume, type Cursor, type Host, type Submit, type Wire, type WireEvent } from "./wire.js";
 
 /** Over HTTP/1.1 a browser opens six connections to one server; two are left for requests. The other logs are polled. */
 const MAX_STREAMS = 4;
@@ -13,8 +14,6 @@ const POLL_EVERY_MS = 1_000;
 const POLL_PAUSE_MS = 50;
 /** The server sends a comment every 15 s; two of them and a margin. */
 const SILENCE_MS = 40_000;
-/** A megabyte either way, over a slow network. */
-const PAGE_MS = 60_000;
 
 interface Page {
   epoch: number;
@@ -157,23 +156,4 @@ export class SseWire implements Wire {
   submit(submit: Submit): void {
     submitByHttp(this.#host, submit, this.#abort.signal);
   }
-}
-
-interface Accepted {
-  id: string;
-  epoch: number;
-  state: string;
-  place?: number;
-  wait_ms?: number;
-}
-
-/** Of no use to anybody once the connection is lost: then the next one sends it again. */
-export function submitByHttp(host: Host, submit: Submit, signal: AbortSignal): void {
-  host.http.json<Accepted>("POST", "v1/tasks", { body: submit.task, signal, withinMs: PAGE_MS }).then(
-    (ack) => void host.acked(submit, ack, false),
-    (error) => {
-      if (signal.aborted) return;
-      host.refused(submit, error instanceof TidewireError ? error : networkError(String(error)));
-    },
-  );
 }

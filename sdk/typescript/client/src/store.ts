@@ -2,7 +2,7 @@
 import type { Batch } from "./batch.js";
 import { backoff, type Cancel, type Clock } from "./clock.js";
 import type { Connection } from "./connection.js";
-import { TidewireError } from "./error.js";
+import { startsOver, TidewireError } from "./error.js";
 import { Listeners, type Flushable, type Flusher } from "./flusher.js";
 import { query } from "./http.js";
 import type { LogEvent, Measure, Place } from "./types.js";
@@ -11,8 +11,8 @@ import type { Cursor, WireEvent } from "./wire.js";
 
 /** A view that is left and opened again at once should not cost two frames and a re-read. */
 const LINGER_MS = 2_000;
-/** Events that an iterator may be behind before it reads them again from the server. */
-const MAX_QUEUED = 1_024;
+/** The newest events, for iterators. One that is further behind reads on from the server: some 10 s of a fast answer. */
+const MAX_RECENT = 1_024;
 
 /** What the parts of one client share. */
 export interface Core {
@@ -31,16 +31,7 @@ export interface Core {
 
 interface Page {
   epoch: number;
-  to: number;
-  tail: number;
-  ended: boolean;
   events: WireEvent[];
-}
-
-/** What `iterate` waits for. */
-interface Tap {
-  queue: LogEvent[];
-  wake: () => void;
 }
 
 export abstract class Store<S> implements Cursor, Flushable {
@@ -53,7 +44,10 @@ export abstract class Store<S> implements Cursor, Flushable {
   #snapshot: S | undefined;
   #failed: TidewireError | undefined;
   readonly #listeners = new Listeners();
-  readonly #taps = new Set<Tap>();
+  /** Those who wait for a change. */
+  readonly #waiting = new Set<() => void>();
+  #iterators = 0;
+  #recent: LogEvent[] = [];
   #holds = 0;
   #linger: Cancel | undefined;
 
@@ -118,7 +112,8 @@ export abstract class Store<S> implements Cursor, Flushable {
 
   protected changed(): void {
     this.core.flusher.mark(this);
-    for (const tap of this.#taps) tap.wake();
+    for (const wake of this.#waiting) wake();
+    this.#waiting.clear();
   }
 
   renew(): void {
@@ -142,9 +137,7 @@ export abstract class Store<S> implements Cursor, Flushable {
       this.fold(news);
       // It can't be understood without what came before.
       if (this.next !== end) return false;
-      for (const { queue } of this.#taps) {
-        if (queue.push(news) > MAX_QUEUED) queue.length = 0;
-      }
+      if (this.#iterators && this.#recent.push(news) > MAX_RECENT) this.#recent.shift();
     }
     if (events.length) this.changed();
     return true;
@@ -167,86 +160,80 @@ export abstract class Store<S> implements Cursor, Flushable {
 
   /** Waits until `look` has something, which it is asked after each change. */
   protected async until<T>(look: () => T | undefined, signal?: AbortSignal): Promise<T> {
-    const tap: Tap = { queue: [], wake: () => {} };
     const release = this.hold();
-    this.#taps.add(tap);
     try {
       for (;;) {
         signal?.throwIfAborted();
         const found = look();
         if (found !== undefined) return found;
         if (this.#failed) throw this.#failed;
-        tap.queue.length = 0;
-        await news(tap, signal);
+        await this.#news(signal);
       }
     } finally {
-      this.#taps.delete(tap);
       release();
     }
+  }
+
+  /** The next change, or the caller's end of waiting. */
+  #news(signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        signal?.removeEventListener("abort", wake);
+        this.#waiting.delete(wake);
+        resolve();
+      };
+      this.#waiting.add(wake);
+      signal?.addEventListener("abort", wake);
+    });
   }
 
   /**
    * The log's events, from its first, or after the one that the caller has. What is not at hand is read from the server; a
    * log that began anew (another epoch) is told from its start. Ends after the last event; throws when aborted.
    */
-  async *events({
-    from,
-    signal,
-  }: { from?: Place & { count?: number }; signal?: AbortSignal } = {}): AsyncGenerator<LogEvent> {
+  async *events({ from, signal }: { from?: Place & { count?: number }; signal?: AbortSignal } = {}): AsyncGenerator<LogEvent> {
     let epoch = from?.epoch;
     let next = from ? from.offset + (from.count ?? 1) : 0;
-    let tries = 0;
-    const tap: Tap = { queue: [], wake: () => {} };
     const release = this.hold();
-    this.#taps.add(tap);
+    this.#iterators += 1;
     try {
       for (;;) {
-        signal?.throwIfAborted();
-        const [head] = tap.queue;
-        if (head && epoch !== undefined && head.epoch !== epoch) [epoch, next] = [head.epoch, 0];
-        if (head && head.offset + head.count <= next) {
-          tap.queue.shift();
-        } else if (head && head.offset === next) {
-          tap.queue.shift();
-          [epoch, next] = [head.epoch, next + head.count];
-          yield head;
-          if (head.kind === "end") return;
-        } else if (
-          head ||
-          this.next > next ||
-          (this.epoch !== undefined && epoch !== undefined && this.epoch !== epoch)
-        ) {
-          const page = await this.#page(next, epoch, signal).catch(typed);
-          signal?.throwIfAborted();
-          if (page instanceof TidewireError) {
-            if (["epoch_changed", "offset_in_future", "trimmed"].includes(page.code)) [epoch, next] = [undefined, 0];
-            else if (!page.transient) throw page;
-            await new Promise<void>((done) => this.core.clock.after(backoff(this.core.clock, tries++), done));
-            continue;
-          }
-          epoch = page.epoch;
-          tries = 0;
-          for (const event of page.events.map((wire) => told(page.epoch, wire))) {
-            next = event.offset + event.count;
-            yield event;
-            if (event.kind === "end") return;
-          }
-        } else if (this.#failed) {
-          throw this.#failed;
-        } else {
-          await news(tap, signal);
+        const known = () => {
+          const event = this.#recent.findLast((event) => event.offset === next && event.epoch === (epoch ?? event.epoch));
+          if (event) return [event];
+          const behind = this.next > next || (this.next > 0 && epoch !== undefined && this.epoch !== epoch);
+          return behind ? [] : undefined;
+        };
+        let events: LogEvent[] = await this.until(known, signal);
+        if (!events.length) events = await this.#read(next, epoch, signal);
+        // Nothing: it began anew.
+        if (!events.length) [epoch, next] = [undefined, 0];
+        for (const event of events) {
+          [epoch, next] = [event.epoch, event.offset + event.count];
+          yield event;
+          if (event.kind === "end") return;
         }
       }
     } finally {
-      this.#taps.delete(tap);
+      if (!--this.#iterators) this.#recent = [];
       release();
     }
   }
 
-  #page(next: number, epoch: number | undefined, signal?: AbortSignal): Promise<Page> {
-    const place = next > 0 ? { after: next - 1, epoch } : {};
-    const path = `${this.path}/events${query({ format: "json", ...place })}`;
-    return this.core.connection.http.json<Page>("GET", path, { signal });
+  /** A page of events, however often it has to be asked for; none where this place is not in the log any more. */
+  async #read(next: number, epoch: number | undefined, signal?: AbortSignal): Promise<LogEvent[]> {
+    const { clock, connection } = this.core;
+    const path = `${this.path}/events${query({ format: "json", ...(next > 0 && { after: next - 1, epoch }) })}`;
+    for (let tries = 0; ; tries++) {
+      try {
+        const page = await connection.http.json<Page>("GET", path, { signal });
+        return page.events.map((event) => told(page.epoch, event));
+      } catch (error) {
+        if (startsOver(error)) return [];
+        if (!(error instanceof TidewireError) || !error.transient) throw error;
+        await new Promise<void>((done) => clock.after(backoff(clock, tries), done));
+      }
+    }
   }
 }
 
@@ -258,21 +245,3 @@ const told = (epoch: number, { offset, count = 1, type: kind, data, at }: WireEv
   data,
   at,
 });
-
-function typed(error: unknown): TidewireError {
-  if (error instanceof TidewireError) return error;
-  throw error;
-}
-
-/** The next change, or the caller's end of waiting. */
-function news(tap: Tap, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      signal?.removeEventListener("abort", done);
-      tap.wake = () => {};
-      resolve();
-    };
-    tap.wake = done;
-    signal?.addEventListener("abort", done);
-  });
-}

@@ -1,5 +1,5 @@
 // A task: what is known of it, its answer as it comes, and what can be done with it.
-import { Answer } from "./answer.js";
+import { Answer, type Known } from "./answer.js";
 import { TidewireError } from "./error.js";
 import { defined } from "./http.js";
 import { Store, type Core } from "./store.js";
@@ -28,8 +28,6 @@ export class Task extends Store<Snapshot> {
   /** What it was seeded with: it can't be rewound into. */
   #seeded = false;
   #sentAt: number | undefined;
-  #ttftMs: number | undefined;
-  #ttarMs: number | undefined;
   #painting = false;
   #acked: Promise<Task> = Promise.resolve(this);
   #waiting: Waiting | undefined;
@@ -49,6 +47,10 @@ export class Task extends Store<Snapshot> {
     this.#answer.reasoning = from.reasoning ?? "";
   }
 
+  get #known(): Known {
+    return this.#answer.known;
+  }
+
   get path(): string {
     return `v1/tasks/${this.id}`;
   }
@@ -62,7 +64,7 @@ export class Task extends Store<Snapshot> {
   send(frame: Record<string, unknown>): this {
     this.#frame = frame;
     this.#answer = new Answer();
-    this.#answer.status = "sending";
+    this.#known.status = "sending";
     this.#sentAt = this.core.clock.now();
     this.#acked = new Promise((resolve, reject) => {
       const submit: Submit = {
@@ -89,19 +91,16 @@ export class Task extends Store<Snapshot> {
   }
 
   #refused(error: TidewireError, reason: unknown = error): void {
-    this.#answer.status = "failed";
-    this.#answer.error = error;
+    Object.assign(this.#known, { status: "failed", error });
     this.#waiting?.reject(reason);
     this.#waiting = undefined;
     this.changed();
   }
 
-  #named({ id, epoch, state, place, wait_ms }: Ack): void {
+  #named({ id, epoch, state, place, wait_ms: waitMs }: Ack): void {
     this.id = id;
     // What ended long ago is told by its log: until that is read, nothing is known of how.
-    this.#answer.status = state === "queued" ? state : "running";
-    this.#answer.place = place;
-    this.#answer.waitMs = wait_ms;
+    Object.assign(this.#known, { status: state === "queued" ? state : "running", place, waitMs });
     const same = this.core.named(this);
     const { resolve } = this.#waiting!;
     this.#waiting = undefined;
@@ -124,25 +123,11 @@ export class Task extends Store<Snapshot> {
   protected build(): Snapshot {
     if (this.#twin) return { ...this.#twin.snapshot, key: this.key };
     const { id, key, epoch = 0, next } = this;
-    const { text, reasoning, status, rewinds, logprobs, usage, ...rest } = { ...this.#answer };
-    return {
-      id,
-      key,
-      status,
-      text,
-      reasoning,
-      epoch,
-      offset: next - 1,
-      rewinds,
-      ...defined({
-        ...rest,
-        usage,
-        cost: usage?.cost,
-        logprobs: logprobs.length ? logprobs : undefined,
-        ttftMs: this.#ttftMs,
-        ttarMs: this.#ttarMs,
-      }),
-    };
+    const { text, reasoning, rewinds, logprobs, known } = this.#answer;
+    const { status, ...rest } = known;
+    const offset = next - 1;
+    const more = { ...rest, logprobs: logprobs.length ? logprobs : undefined };
+    return { id, key, status, text, reasoning, epoch, offset, rewinds, ...defined(more) };
   }
 
   protected fold(event: LogEvent): void {
@@ -154,14 +139,14 @@ export class Task extends Store<Snapshot> {
       return;
     }
     if (this.#answer.text.length < before) this.#cut(this.#answer.text.length);
-    if (kind === "text" && this.#sentAt !== undefined && this.#ttftMs === undefined) {
-      this.#measure("ttft", (this.#ttftMs = this.core.clock.now() - this.#sentAt));
-    }
+    if (kind === "text") this.#measure("ttft");
     if (kind === "end") this.settled = true;
   }
 
   protected clear(): void {
-    this.#answer = Object.assign(new Answer(), { status: this.#answer.status });
+    const { status, ttftMs, ttarMs } = this.#known;
+    this.#answer = new Answer();
+    this.#answer.known = { status, ttftMs, ttarMs };
     this.#seeded = false;
     this.#cut(0);
   }
@@ -173,30 +158,30 @@ export class Task extends Store<Snapshot> {
   }
 
   override waiting(place: number | undefined, waitMs: number | undefined): void {
-    Object.assign(this.#answer, { place, waitMs });
+    Object.assign(this.#known, { place, waitMs });
     this.changed();
   }
 
   override fail(error: TidewireError, ofLog: boolean): void {
-    if (ofLog) this.#answer.status = "failed";
-    this.#answer.error ??= error;
+    if (ofLog) this.#known.status = "failed";
+    this.#known.error ??= error;
     super.fail(error, ofLog);
   }
 
   override tell(): void {
-    const first = this.#sentAt !== undefined && !this.#painting && this.watched && this.snapshot.text !== "";
     super.tell();
-    if (!first || globalThis.document?.hidden) return;
+    if (this.#painting || !this.watched || !this.#answer.text || globalThis.document?.hidden) return;
     this.#painting = true;
     // What a frame's callbacks change is painted right after them, before the next timer.
-    this.core.clock.after(0, () => {
-      this.#measure("ttar", (this.#ttarMs = this.core.clock.now() - this.#sentAt!));
-      this.changed();
-    });
+    this.core.clock.after(0, () => this.#measure("ttar"));
   }
 
-  #measure(name: "ttft" | "ttar", ms: number): void {
+  /** How long it took since it was sent; once. */
+  #measure(name: "ttft" | "ttar"): void {
+    if (this.#sentAt === undefined || this.#known[`${name}Ms`] !== undefined) return;
+    const ms = (this.#known[`${name}Ms`] = this.core.clock.now() - this.#sentAt);
     this.core.measured({ task: this.id, name, ms });
+    this.changed();
   }
 
   /** The answer's text as it comes, from its beginning. What piled up while the caller was busy comes in one part. */
@@ -244,11 +229,5 @@ export class Task extends Store<Snapshot> {
     if (!this.id && this.#frame && !this.#waiting) return this.send(this.#frame).acked;
     const { path, core } = await this.#acked;
     return core.follow((await core.connection.http.json<Ack>("POST", `${path}/retry`)).id);
-  }
-
-  /** What a person thinks of the answer. */
-  async feedback(body: { score: number | "up" | "down"; comment?: string; tags?: string[] }): Promise<void> {
-    const { path, core } = await this.#acked;
-    await core.connection.http.send("POST", `${path}/feedback`, { body });
   }
 }

@@ -93,6 +93,9 @@ export interface Wire {
 /** Any small answer takes milliseconds; a phone that changes its network needs a few seconds to know. */
 export const ANSWER_MS = 8_000;
 
+/** A megabyte either way, over a slow network. */
+export const PAGE_MS = 60_000;
+
 /** Where to read on. */
 export const resume = (cursor: Cursor): { after?: number; epoch?: number } =>
   cursor.next > 0 && cursor.epoch !== undefined ? { after: cursor.next - 1, epoch: cursor.epoch } : {};

@@ -152,7 +152,7 @@ test("a file is kept, and a message names it", async () => {
     input: { messages: [{ role: "user", content }], script: { tokens: 3, delay_ms: 1 } },
   });
   expect((await task.result()).status).toBe("done");
-  await task.feedback({ score: "up", tags: ["short"] });
+  await one.feedback(task.id, { score: "up", tags: ["short"] });
   await one.feedback(task.id, { score: -1, comment: "no" });
   const { feedback } = await one.request<{ feedback: unknown[] }>("GET", `v1/tasks/${task.id}/feedback`);
   expect(feedback).toHaveLength(2);
