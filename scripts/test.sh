@@ -55,4 +55,7 @@ serve_for_tests ""
 tests/openai/run.sh "$url"
 end_server
 
+say "the TypeScript SDK"
+sdk/typescript/test.sh
+
 say "all tests passed"

@@ -39,7 +39,9 @@ for (const [name, budget] of Object.entries(BUDGETS)) {
     const bytes = gzipSync(Buffer.concat(files), { level: 9 }).length;
     const bar = budget[part];
     over ||= bytes > bar;
-    console.log(`size: @tidewire/${name}, ${part === "first" ? "at once" : "where needed"}: ${bytes} of ${bar} bytes gzipped`);
+    console.log(
+      `size: @tidewire/${name}, ${part === "first" ? "at once" : "where needed"}: ${bytes} of ${bar} bytes gzipped`,
+    );
   }
 }
 if (over) {

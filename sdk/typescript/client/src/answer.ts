@@ -34,21 +34,23 @@ interface Data {
 
 /** What else is known of it; what is left out or undefined is not. */
 export type Known = { status: Status } & {
-  -readonly [K in
-    | "place"
-    | "waitMs"
-    | "model"
-    | "deployment"
-    | "attempt"
-    | "cache"
-    | "usage"
-    | "cost"
-    | "finishReason"
-    | "error"
-    | "startedAt"
-    | "endedAt"
-    | "ttftMs"
-    | "ttarMs"]?: Snapshot[K] | undefined;
+  -readonly [
+    K in
+      | "place"
+      | "waitMs"
+      | "model"
+      | "deployment"
+      | "attempt"
+      | "cache"
+      | "usage"
+      | "cost"
+      | "finishReason"
+      | "error"
+      | "startedAt"
+      | "endedAt"
+      | "ttftMs"
+      | "ttarMs"
+  ]?: Snapshot[K] | undefined;
 };
 
 export class Answer {
@@ -88,7 +90,17 @@ export class Answer {
     } else if (kind === "end") {
       const { state: status, usage, finish_reason: finishReason } = data;
       const error = data.error && new TidewireError(data.error);
-      Object.assign(known, { status, place, waitMs, endedAt: at, usage, cost: usage?.cost, finishReason, deployment, error });
+      Object.assign(known, {
+        status,
+        place,
+        waitMs,
+        endedAt: at,
+        usage,
+        cost: usage?.cost,
+        finishReason,
+        deployment,
+        error,
+      });
     }
     return true;
   }

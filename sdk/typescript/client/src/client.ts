@@ -140,7 +140,10 @@ export class Client {
   }
 
   /** What a person thinks of a task's answer. */
-  async feedback(id: string, body: { score: number | "up" | "down"; comment?: string; tags?: string[] }): Promise<void> {
+  async feedback(
+    id: string,
+    body: { score: number | "up" | "down"; comment?: string; tags?: string[] },
+  ): Promise<void> {
     await this.#http.send("POST", `v1/tasks/${id}/feedback`, { body });
   }
 

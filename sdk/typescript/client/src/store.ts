@@ -191,7 +191,10 @@ export abstract class Store<S> implements Cursor, Flushable {
    * The log's events, from its first, or after the one that the caller has. What is not at hand is read from the server; a
    * log that began anew (another epoch) is told from its start. Ends after the last event; throws when aborted.
    */
-  async *events({ from, signal }: { from?: Place & { count?: number }; signal?: AbortSignal } = {}): AsyncGenerator<LogEvent> {
+  async *events({
+    from,
+    signal,
+  }: { from?: Place & { count?: number }; signal?: AbortSignal } = {}): AsyncGenerator<LogEvent> {
     let epoch = from?.epoch;
     let next = from ? from.offset + (from.count ?? 1) : 0;
     const release = this.hold();
@@ -199,7 +202,9 @@ export abstract class Store<S> implements Cursor, Flushable {
     try {
       for (;;) {
         const known = () => {
-          const event = this.#recent.findLast((event) => event.offset === next && event.epoch === (epoch ?? event.epoch));
+          const event = this.#recent.findLast(
+            (event) => event.offset === next && event.epoch === (epoch ?? event.epoch),
+          );
           if (event) return [event];
           const behind = this.next > next || (this.next > 0 && epoch !== undefined && this.epoch !== epoch);
           return behind ? [] : undefined;

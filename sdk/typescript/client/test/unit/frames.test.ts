@@ -135,7 +135,8 @@ test("a task that waits tells its place, and one that runs does not", async () =
 });
 
 test("server-sent events are read right wherever their bytes are cut", async () => {
-  const stream = ':\n\nid: 3\nevent: text\ndata: {"data":"é🌊"}\n\nevent: waiting\ndata: {"place":1}\n\n:\n\ndata: {}\n\n';
+  const stream =
+    ':\n\nid: 3\nevent: text\ndata: {"data":"é🌊"}\n\nevent: waiting\ndata: {"place":1}\n\n:\n\ndata: {}\n\n';
   const bytes = new TextEncoder().encode(stream);
   for (let cut = 0; cut <= bytes.length; cut++) {
     const body = new ReadableStream({

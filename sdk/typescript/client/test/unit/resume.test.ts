@@ -7,66 +7,75 @@ import { settle, story, World } from "./world.js";
 const ROUNDS = Number(process.env["TIDEWIRE_TEST_ROUNDS"] ?? 12);
 const each = Array.from({ length: ROUNDS }, (_, round) => seed + round);
 
-test.each(each)("a connection that is cut at every frame's border tells a text that is byte-equal (seed %i)", async (seed) => {
-  const length = story(random(seed)).log.events.length;
-  for (let border = 0; border <= length + 2; border++) {
-    const { log, text } = story(random(seed));
-    const world = new World(random(seed));
-    world.logs.set("task_x", log);
-    const client = world.connect();
-    const task = client.follow("task_x");
-    const result = task.result();
-    const parts = (async () => {
-      let told = "";
-      for await (const part of task.text()) told = told.slice(0, part.rewindTo) + part.text;
-      return told;
-    })();
-    const events: LogEvent[] = [];
-    const reading = (async () => {
-      for await (const event of task.events()) events.push(event);
-    })();
-    await world.open();
-    for (let frame = 0; frame < border && world.socket.deliver(); frame++) if (frame % 3 === 0) await settle();
-    world.socket.drop();
-    expect((await world.finish(result)).text).toBe(text);
-    expect(await world.finish(parts)).toBe(text);
-    await world.finish(reading);
-    expect(offsets(events)).toEqual(Array.from({ length: log.events.length }, (_, offset) => offset));
-    client.close();
-  }
-});
+test.each(each)(
+  "a connection that is cut at every frame's border tells a text that is byte-equal (seed %i)",
+  async (seed) => {
+    const length = story(random(seed)).log.events.length;
+    for (let border = 0; border <= length + 2; border++) {
+      const { log, text } = story(random(seed));
+      const world = new World(random(seed));
+      world.logs.set("task_x", log);
+      const client = world.connect();
+      const task = client.follow("task_x");
+      const result = task.result();
+      const parts = (async () => {
+        let told = "";
+        for await (const part of task.text()) told = told.slice(0, part.rewindTo) + part.text;
+        return told;
+      })();
+      const events: LogEvent[] = [];
+      const reading = (async () => {
+        for await (const event of task.events()) events.push(event);
+      })();
+      await world.open();
+      for (let frame = 0; frame < border && world.socket.deliver(); frame++) if (frame % 3 === 0) await settle();
+      world.socket.drop();
+      expect((await world.finish(result)).text).toBe(text);
+      expect(await world.finish(parts)).toBe(text);
+      await world.finish(reading);
+      expect(offsets(events)).toEqual(Array.from({ length: log.events.length }, (_, offset) => offset));
+      client.close();
+    }
+  },
+);
 
 const offsets = (events: LogEvent[]) =>
   events.flatMap(({ offset, count }) => Array.from({ length: count }, (_, n) => offset + n));
 
-test.each(each)("cuts at random frames, frames that come twice and frames that are lost change nothing (seed %i)", async (seed) => {
-  const chance = random(seed);
-  const { log, text } = story(chance, 3);
-  const world = new World(chance);
-  world.logs.set("task_x", log);
-  const client = world.connect();
-  const task = client.follow("task_x");
-  const result = task.result();
-  let done = false;
-  void result.then(() => (done = true));
-  for (let step = 0; step < 400 && !done; step++) {
-    await world.clock.advance(between(chance, 1, 3_000));
-    const { socket } = world;
-    if (socket.closed) continue;
-    const luck = chance();
-    if (luck < 0.1) socket.drop();
-    else if (luck < 0.2 && socket.queue[0]) socket.queue.unshift(socket.queue[0]);
-    else if (luck < 0.3 && socket.queue[0]?.op === "events") socket.queue.shift();
-    else socket.deliver();
-    await settle();
-  }
-  expect((await world.finish(result)).text).toBe(text);
-  client.close();
-});
+test.each(each)(
+  "cuts at random frames, frames that come twice and frames that are lost change nothing (seed %i)",
+  async (seed) => {
+    const chance = random(seed);
+    const { log, text } = story(chance, 3);
+    const world = new World(chance);
+    world.logs.set("task_x", log);
+    const client = world.connect();
+    const task = client.follow("task_x");
+    const result = task.result();
+    let done = false;
+    void result.then(() => (done = true));
+    for (let step = 0; step < 400 && !done; step++) {
+      await world.clock.advance(between(chance, 1, 3_000));
+      const { socket } = world;
+      if (socket.closed) continue;
+      const luck = chance();
+      if (luck < 0.1) socket.drop();
+      else if (luck < 0.2 && socket.queue[0]) socket.queue.unshift(socket.queue[0]);
+      else if (luck < 0.3 && socket.queue[0]?.op === "events") socket.queue.shift();
+      else socket.deliver();
+      await settle();
+    }
+    expect((await world.finish(result)).text).toBe(text);
+    client.close();
+  },
+);
 
 test("a resumed log is asked for after the last offset, in its epoch", async () => {
   const world = new World();
-  world.logs.set("task_x", { epoch: 5, events: [0, 1, 2].map((offset) => ({ offset, type: "text", at: 1, data: "x" })) });
+  world.logs.set("task_x", {
+    epoch: 5,
+    events: [0, 1, 2].map((offset) => ({ offset, type: "text", at: 1, data: "x" })),
+  });
   const client = world.connect();
   const leave = client.follow("task_x").subscribe(() => {});
   await world.open();
@@ -97,10 +106,12 @@ test("a log of another epoch is read again from its start, and readers of the te
   await world.flow();
   world.clock.paint();
   expect(task.snapshot).toMatchObject({ text: "newnew", epoch: 2, offset: 1 });
-  expect(parts.reduce<string>((text, part) => {
-    const { text: more, rewindTo } = part as { text: string; rewindTo?: number };
-    return text.slice(0, rewindTo) + more;
-  }, "")).toBe("newnew");
+  expect(
+    parts.reduce<string>((text, part) => {
+      const { text: more, rewindTo } = part as { text: string; rewindTo?: number };
+      return text.slice(0, rewindTo) + more;
+    }, ""),
+  ).toBe("newnew");
   client.close();
 });
 
@@ -122,31 +133,37 @@ test("a trimmed log begins with what the trimmed events amounted to", async () =
   client.close();
 });
 
-test.each(each)("what was kept of a log at any place is gone on from, also where its text is taken back later (seed %i)", async (seed) => {
-  const { log, text } = story(random(seed), 3);
-  for (let offset = 0; offset < log.events.length; offset++) {
-    // What stood then.
-    let kept = "";
-    for (const event of log.events.slice(0, offset + 1)) {
-      if (event.type === "text") kept += event.data;
-      if (event.type === "rewind") kept = "";
+test.each(each)(
+  "what was kept of a log at any place is gone on from, also where its text is taken back later (seed %i)",
+  async (seed) => {
+    const { log, text } = story(random(seed), 3);
+    for (let offset = 0; offset < log.events.length; offset++) {
+      // What stood then.
+      let kept = "";
+      for (const event of log.events.slice(0, offset + 1)) {
+        if (event.type === "text") kept += event.data;
+        if (event.type === "rewind") kept = "";
+      }
+      const world = new World(random(seed));
+      world.logs.set("task_x", log);
+      const client = world.connect();
+      const task = client.follow("task_x", { from: { epoch: log.epoch, offset, text: kept } });
+      expect(task.snapshot.text).toBe(kept);
+      const result = task.result();
+      await world.open();
+      expect((await world.finish(result)).text).toBe(text);
+      client.close();
     }
-    const world = new World(random(seed));
-    world.logs.set("task_x", log);
-    const client = world.connect();
-    const task = client.follow("task_x", { from: { epoch: log.epoch, offset, text: kept } });
-    expect(task.snapshot.text).toBe(kept);
-    const result = task.result();
-    await world.open();
-    expect((await world.finish(result)).text).toBe(text);
-    client.close();
-  }
-});
+  },
+);
 
 test("an iterator that is far behind reads on from the server, and misses nothing", async () => {
   const world = new World();
   const events = Array.from({ length: 3_000 }, (_, offset) => ({ offset, type: "data", at: 1, data: offset }));
-  world.logs.set("task_x", { epoch: 1, events: [...events, { offset: 3_000, type: "end", at: 1, data: { state: "done" } }] });
+  world.logs.set("task_x", {
+    epoch: 1,
+    events: [...events, { offset: 3_000, type: "end", at: 1, data: { state: "done" } }],
+  });
   const client = world.connect();
   const iterator = client.follow("task_x").events();
   const first = iterator.next();

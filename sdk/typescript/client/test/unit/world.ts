@@ -186,7 +186,14 @@ export class World {
       const id = known ?? `task_${this.keys.size}`;
       this.keys.set(key, id);
       if (!this.logs.has(id)) this.logs.set(id, { epoch: 7, events: [] });
-      say({ op: "ack", task: id, log: id, epoch: this.logs.get(id)!.epoch, state: "queued", known: known !== undefined });
+      say({
+        op: "ack",
+        task: id,
+        log: id,
+        epoch: this.logs.get(id)!.epoch,
+        state: "queued",
+        known: known !== undefined,
+      });
       if (frame["follow"]) this.#tell(socket, id, 0);
     }
     if (op === "unfollow") say({ op: "unfollowed", log: frame["log"], reason: "asked" });
@@ -210,7 +217,14 @@ export class World {
     while (events.length) {
       const some = merged(events.splice(0, between(this.#chance, 1, 5)), this.#chance);
       const last = some.at(-1)!;
-      socket.queue.push({ op: "events", log: id, epoch, from: some[0]!.offset, to: last.offset + (last.count ?? 1), events: some });
+      socket.queue.push({
+        op: "events",
+        log: id,
+        epoch,
+        from: some[0]!.offset,
+        to: last.offset + (last.count ?? 1),
+        events: some,
+      });
     }
     if (log.events.at(-1)?.type === "end") socket.queue.push({ op: "unfollowed", log: id, reason: "ended" });
   }
@@ -254,14 +268,15 @@ function merged(events: Event[], chance: () => number): Event[] {
 /** A log of one task: attempts that fail and begin anew, and one that ends well. */
 export function story(chance: () => number, attempts = between(chance, 1, 4)): { log: Log; text: string } {
   const events: Event[] = [];
-  const add = (type: string, data: unknown) => events.push({ offset: events.length, type, at: 1_000 + events.length, data });
+  const add = (type: string, data: unknown) =>
+    events.push({ offset: events.length, type, at: 1_000 + events.length, data });
   let text = "";
   for (let attempt = 1; attempt <= attempts; attempt++) {
     add("started", { attempt, model: "m", deployment: "d" });
     const begins = events.length;
     text = "";
     for (let token = between(chance, 0, 12); token > 0; token--) {
-      const piece = ["w", "é", "🌊", "\n", "\"\\"][between(chance, 0, 5)]! + token;
+      const piece = ["w", "é", "🌊", "\n", '"\\'][between(chance, 0, 5)]! + token;
       add("text", piece);
       text += piece;
       if (chance() < 0.1) add("logprobs", [{ token: piece, logprob: -1 }]);
