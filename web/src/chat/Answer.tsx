@@ -1,0 +1,76 @@
+// One answer: its text as it comes, where it stands, what went wrong, and what it cost.
+import type { Snapshot } from "@tidewire/client";
+import { useEffect, useRef, type ReactNode } from "react";
+import { Age } from "../parts/Age";
+import { Confidence } from "../parts/Confidence";
+import { CopyButton } from "../parts/CopyButton";
+import { Fault } from "../parts/Fault";
+import { Skeleton } from "../parts/Skeleton";
+import { dollars, number, standing, time } from "../parts/words";
+import { Prose } from "../prose/Prose";
+import { say } from "../say";
+
+const ENDED = new Set(["done", "failed", "stopped"]);
+export const hasEnded = (status: string) => ENDED.has(status);
+
+export function Answer({ answer, onStop, acts }: { answer: Snapshot; onStop: () => void; acts: ReactNode }) {
+  const { status, text, reasoning, error, cache, startedAt } = answer;
+  const live = !hasEnded(status);
+  useAnnouncement(answer);
+  return (
+    <div className="answer" data-state={status} data-task={answer.id} aria-busy={live}>
+      <div className="tide" />
+      <div className="line">
+        <span className="unseen">Answer:</span>
+        <span className="state number" data-state={status}>{standing(answer)}</span>
+        {cache && <Age note={cache} since={startedAt ?? Date.now()} />}
+        <span className="push row">
+          {!live && text && <CopyButton text={() => text} what="answer" />}
+          {live && <button type="button" className="small" onClick={onStop}>Stop</button>}
+        </span>
+      </div>
+      {reasoning && <details className="reasoning"><summary>Reasoning</summary><p>{reasoning}</p></details>}
+      {text ? <Prose text={text} live={live} /> : live && <Skeleton />}
+      {status === "failed" && error && (
+        <Fault error={{ code: error.code, message: error.message, requestId: error.requestId }} kept={text ? "What had come until then is kept above." : "Your message is kept."}>{acts}</Fault>
+      )}
+      {!live && <Figures answer={answer} acts={status === "failed" ? undefined : acts} />}
+    </div>
+  );
+}
+
+function Figures({ answer, acts }: { answer: Snapshot; acts: ReactNode }) {
+  const { usage, cost, ttftMs, finishReason, model, deployment, attempt, logprobs, id, startedAt, endedAt } = answer;
+  const about = usage?.estimated ? "about " : "";
+  const shown = [
+    ttftMs !== undefined && `first token ${time(ttftMs)}`,
+    usage && `${about}${number(usage.input_tokens)} in, ${number(usage.output_tokens)} out`,
+    usage && startedAt && endedAt && endedAt > startedAt && `${((usage.output_tokens * 1000) / (endedAt - startedAt)).toFixed(1)} tokens/s`,
+    cost !== undefined && dollars(cost),
+    finishReason === "length" && "cut at the length limit",
+    attempt !== undefined && attempt > 1 && `${attempt} attempts`,
+    model && (deployment && deployment !== model ? `${model} at ${deployment}` : model),
+  ].filter(Boolean) as string[];
+  return (
+    <div className="figures number">
+      {shown.map((text, at) => <span key={at}>{text}</span>)}
+      {logprobs && <Confidence logprobs={logprobs} />}
+      <a className="id" href={`./v1/tasks/${id}`} target="_blank" rel="noopener">{id}</a>
+      {acts && <span className="row push">{acts}</span>}
+    </div>
+  );
+}
+
+/** Start and end are said, each word is not. */
+function useAnnouncement({ status, error }: Snapshot) {
+  const before = useRef<string>(undefined);
+  useEffect(() => {
+    const was = before.current;
+    before.current = status;
+    if (was === undefined || was === status || hasEnded(was)) return;
+    if (status === "running") say("The answer begins.");
+    if (status === "done") say("The answer is complete.");
+    if (status === "stopped") say("Stopped.");
+    if (status === "failed") say(`Failed: ${error?.message ?? "no cause is given"}`);
+  }, [status, error]);
+}

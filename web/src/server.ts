@@ -1,0 +1,51 @@
+// The server, as this page speaks to it: the SDK for tasks and their logs, and plain requests for the rest.
+import { connect, TidewireError, type TaskRecord } from "@tidewire/client";
+
+export const base = new URL("./", document.baseURI);
+
+export const client = connect({ url: base.href });
+
+/** One request. Whatever goes wrong is a `TidewireError` with a code and the request's name in the server's log. */
+export async function call<T>(path: string, init: RequestInit & { json?: unknown } = {}): Promise<T> {
+  const { json, ...rest } = init;
+  const headers = new Headers(rest.headers);
+  if (json !== undefined) headers.set("content-type", "application/json");
+  let answer: Response;
+  try {
+    answer = await fetch(new URL(path, base), { method: json === undefined ? "GET" : "POST", ...rest, headers, body: json === undefined ? null : JSON.stringify(json) });
+  } catch (error) {
+    throw new TidewireError({ code: "network", message: `The server did not answer: ${(error as Error).message}` });
+  }
+  const request = answer.headers.get("x-request-id") ?? undefined;
+  if (!answer.ok) {
+    const body = await answer.json().catch(() => undefined) as { error?: { code: string; message: string; retry_after_ms?: number } } | undefined;
+    throw new TidewireError(body?.error ?? { code: `http_${answer.status}`, message: answer.statusText }, answer.status, request);
+  }
+  const text = await answer.text();
+  return (answer.headers.get("content-type")?.includes("json") ? JSON.parse(text) : text) as T;
+}
+
+export interface Caller { name: string; tenant: string; key?: string; user?: string; role?: string; scopes: string[] }
+export interface Page { tasks: TaskRecord[]; next?: string }
+
+export const session = {
+  who: () => call<Caller>("v1/session"),
+  ways: () => call<{ needed: boolean; ways: string[] }>("v1/session/ways"),
+  begin: (key: string) => call<Caller>("v1/session", { json: { key } }),
+  end: () => call<string>("v1/session", { method: "DELETE" }),
+};
+
+export const models = () => call<{ data: { id: string }[] }>("v1/models").then(({ data }) => data.map(({ id }) => id));
+
+/** A page of tasks, newest first. */
+export function tasks(filter: Record<string, string | number | undefined>): Promise<Page> {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(filter)) if (value !== undefined && value !== "") query.set(name, String(value));
+  return call<Page>(`v1/tasks?${query}`);
+}
+
+/** The words of an error for a person, and the code that names it. */
+export const told = (error: unknown): { code: string; message: string; requestId?: string } => {
+  if (error instanceof TidewireError) return { code: error.code, message: error.message, ...(error.requestId ? { requestId: error.requestId } : {}) };
+  return { code: "internal", message: error instanceof Error ? error.message : String(error) };
+};

@@ -1,0 +1,1 @@
+export default function TasksPage({ batch }: { batch: string | undefined }) { return <div className="page">{batch}</div>; }
