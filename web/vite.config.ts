@@ -13,6 +13,6 @@ export default defineConfig({
     alias: { "@tidewire/client": sdk("client"), "@tidewire/react": sdk("react") },
     dedupe: ["react", "react-dom"],
   },
-  build: { target: "es2022", modulePreload: { polyfill: false }, assetsInlineLimit: 0, reportCompressedSize: false },
+  build: { outDir: "dist/app", emptyOutDir: true, target: "es2022", modulePreload: { polyfill: false }, assetsInlineLimit: 0, reportCompressedSize: false },
   test: { environment: "node", include: ["test/**/*.test.{ts,tsx}"] },
 });

@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod anthropic;
+mod app;
 mod batches;
 mod body;
 mod dead_letters;
@@ -90,7 +91,10 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         native(method, "/v1/stream/{*path}", Needs::Caller, handler)
     };
     vec![
-        page("/", get(page::index)),
+        page("/", if app::is_built() { get(app::file) } else { get(page::index) }),
+        page("/assets/{file}", get(app::file)),
+        page("/theme.js", get(app::file)),
+        page("/icon.svg", get(app::file)),
         page("/page.css", get(page::css)),
         page("/page.js", get(page::script)),
         page("/prose.js", get(page::script)),

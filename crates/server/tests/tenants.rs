@@ -48,7 +48,11 @@ fn row(method: &str, path: &str) -> Option<Row> {
     use Row::{Elsewhere, Empty, MaybeEmpty, Operators, Own, Public, Unknown};
     let nothing = Value::Null;
     Some(match (method, path) {
-        ("GET", "/" | "/page.css" | "/page.js" | "/prose.js" | "/wire.js" | "/healthz" | "/readyz") => Public,
+        (
+            "GET",
+            "/" | "/assets/{file}" | "/theme.js" | "/icon.svg" | "/page.css" | "/page.js" | "/prose.js" | "/wire.js"
+            | "/healthz" | "/readyz",
+        ) => Public,
         ("GET", "/v1/models" | "/v1/models/{*name}") => Public,
         ("POST" | "DELETE" | "GET", "/v1/session") => Public,
         ("GET", "/v1/session/ways" | "/v1/session/oidc" | "/v1/session/oidc/callback") => Public,

@@ -1,0 +1,20 @@
+// The whole of one task, beside the list.
+import { useEffect } from "react";
+import { Answer } from "../chat/Answer";
+import { useAnswer } from "../parts/useAnswer";
+import { client } from "../server";
+
+export function Inspector({ id, onClose }: { id: string; onClose: () => void }) {
+  const answer = useAnswer(id);
+  useEffect(() => {
+    const press = (event: KeyboardEvent) => { if (event.key === "Escape") onClose(); };
+    addEventListener("keydown", press);
+    return () => removeEventListener("keydown", press);
+  }, [onClose]);
+  return (
+    <aside className="inspector" aria-label="Task">
+      <div className="row"><h2>Result</h2><button type="button" className="quiet small push" onClick={onClose}>Close</button></div>
+      <Answer answer={answer} acts={null} onStop={() => void client.follow(id).stop().catch(() => {})} />
+    </aside>
+  );
+}

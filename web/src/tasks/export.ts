@@ -1,0 +1,49 @@
+// A batch's results as a file: CSV for a spreadsheet, JSON for a program.
+import type { TaskRecord } from "@tidewire/client";
+import { call } from "../server";
+
+const AT_ONCE = 6;
+
+export interface Result { title: string; state: string; text: string; error: string; input_tokens: number | undefined; output_tokens: number | undefined; cost_usd: number | undefined; task: string }
+
+/** Fetches the texts of all; `told` hears how many are there. */
+export async function results(records: readonly TaskRecord[], told: (count: number) => void): Promise<Result[]> {
+  const found: Result[] = new Array(records.length);
+  let next = 0;
+  let done = 0;
+  const worker = async () => {
+    while (next < records.length) {
+      const at = next++;
+      const record = records[at]!;
+      const text = await call<string>(`v1/tasks/${record.id}/text`);
+      const usage = record.end?.usage as { input_tokens: number; output_tokens: number; cost?: number } | undefined;
+      found[at] = {
+        title: String(record.metadata?.title ?? ""), state: record.state, text, error: record.end?.error?.message ?? "",
+        input_tokens: usage?.input_tokens, output_tokens: usage?.output_tokens, cost_usd: usage?.cost, task: record.id,
+      };
+      told((done += 1));
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  return found;
+}
+
+const COLUMNS = ["title", "state", "text", "error", "input_tokens", "output_tokens", "cost_usd", "task"] as const;
+
+export function csv(rows: readonly Result[]): string {
+  return [COLUMNS.join(","), ...rows.map((row) => COLUMNS.map((name) => cell(row[name])).join(","))].join("\r\n") + "\r\n";
+}
+
+function cell(value: string | number | undefined): string {
+  // What begins so would be a formula, and run in the spreadsheet of whoever opens the file.
+  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+export function save(name: string, kind: string, text: string) {
+  const url = URL.createObjectURL(new Blob([text], { type: kind }));
+  const link = Object.assign(document.createElement("a"), { href: url, download: name });
+  link.click();
+  // The download has begun by then, and needs the address no more.
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
