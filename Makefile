@@ -1,5 +1,5 @@
 # What people type. The scripts behind it say what they install and why, and can be run again at any time.
-.PHONY: run model build test check bench bench-gateway bench-edge bench-hedge bench-cache soak help
+.PHONY: run model web build test check bench bench-gateway bench-edge bench-hedge bench-cache soak help
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -7,8 +7,11 @@ help: ## Say what there is
 run: build ## Build all that is needed and serve on 127.0.0.1:8080 with the built-in model
 	@. scripts/env.sh && exec "$$CARGO_TARGET_DIR/release/tidewire" serve $(ARGS)
 
-build: model ## Build the program with the built-in model
+build: model web ## Build the program with the built-in model and the web app
 	@. scripts/env.sh && cargo build --release --locked -p tidewire-server --features local
+
+web: ## Build the web app, which needs node
+	@web/build.sh
 
 model: ## Install build tools that are missing, and fetch the built-in model's weights
 	@scripts/setup.sh build

@@ -10,6 +10,10 @@ say() { printf '\n== %s\n' "$*"; }
 scripts/setup.sh build test
 scripts/fetch-model.sh
 
+# Before the program, which has the built app in it.
+say "the web app"
+web/test.sh
+
 say "the workspace"
 cargo test --workspace --locked --quiet
 
@@ -46,8 +50,8 @@ say "the official OpenAI clients, with what Anthropic, Gemini and Azure answer"
 (tests/openai/providers.sh)
 say "the conformance tests of Durable Streams"
 tests/durable-streams/run.sh "$url" 1000
-say "the chat page in a browser"
-tests/browser/run.sh "$url"
+say "the web app and the plain chat page in a browser"
+TIDEWIRE_TEST_PROGRAM="$CARGO_TARGET_DIR/release/tidewire" tests/browser/run.sh "$url"
 end_server
 
 say "the official OpenAI clients, on the built-in model"

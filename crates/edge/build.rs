@@ -13,14 +13,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/dist");
     println!("cargo:rerun-if-changed={}", dist.display());
     let app = dist.join("app");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut list = String::from("pub(super) static ASSETS: &[Asset] = &[\n");
     if app.join("index.html").is_file() {
-        for file in files(&app)? {
-            asset(&mut list, &app, &file)?;
+        for (number, file) in files(&app)?.iter().enumerate() {
+            asset(&mut list, &app, file, &out.join(format!("app-{number}")))?;
         }
     }
     list.push_str("];\n");
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("app.rs"), list)?;
+    fs::write(out.join("app.rs"), list)?;
     Ok(())
 }
 
@@ -39,22 +40,21 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     Ok(found)
 }
 
-fn asset(list: &mut String, app: &Path, file: &Path) -> Result<(), Box<dyn Error>> {
+/// Adds a file and its compressed forms to the list. They are copied: the app may be built anew while this is compiled.
+fn asset(list: &mut String, app: &Path, file: &Path, copy: &Path) -> Result<(), Box<dyn Error>> {
     let name = file.strip_prefix(app)?.to_str().ok_or("a file's name is not UTF-8")?;
     let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
-    let packed = |end: &str| {
-        let path = PathBuf::from(format!("{}.{end}", file.display()));
-        if path.is_file() {
-            format!("Some(include_bytes!({:?}))", path.display().to_string())
-        } else {
-            "None".to_owned()
+    let include = |end: &str| -> Result<Option<String>, Box<dyn Error>> {
+        let (from, to) = (format!("{}{end}", file.display()), format!("{}{end}", copy.display()));
+        if !Path::new(&from).is_file() {
+            return Ok(None);
         }
+        fs::copy(&from, &to)?;
+        Ok(Some(format!("include_bytes!({to:?})")))
     };
-    let (brotli, gzip) = (packed("br"), packed("gz"));
-    let plain = file.display().to_string();
-    writeln!(
-        list,
-        "    Asset {{ path: {path:?}, plain: include_bytes!({plain:?}), brotli: {brotli}, gzip: {gzip} }},"
-    )?;
+    let plain = include("")?.ok_or("a file of the app is gone")?;
+    let packed = |end| include(end).map(|found| found.map_or("None".to_owned(), |bytes| format!("Some({bytes})")));
+    let (brotli, gzip) = (packed(".br")?, packed(".gz")?);
+    writeln!(list, "    Asset {{ path: {path:?}, plain: {plain}, brotli: {brotli}, gzip: {gzip} }},")?;
     Ok(())
 }

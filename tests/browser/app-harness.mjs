@@ -9,36 +9,48 @@ const dist = process.env.TIDEWIRE_WEB_DIST;
 const KINDS = { ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml" };
 const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-async function serve(context) {
+async function serve(context, at) {
   if (!dist) return;
-  await context.route((url) => url.href.startsWith(base) && /^(\/|\/assets\/.*|\/theme\.js|\/icon\.svg)$/.test(url.pathname), async (route) => {
+  await context.route((url) => url.href.startsWith(at) && /^(\/|\/assets\/.*|\/theme\.js|\/icon\.svg)$/.test(url.pathname), async (route) => {
     const { pathname } = new URL(route.request().url());
     const file = pathname === "/" ? "index.html" : pathname.slice(1);
     await route.fulfill({ body: await readFile(join(dist, file)), headers: { "content-type": KINDS[extname(file)], "content-security-policy": POLICY } });
   });
 }
 
-/** Opens the app at a place; `pace` says how its answers come, `frames` keeps what went over the wire. */
-export async function open(context, { pace = PACE.short, place = "", page } = {}) {
-  const fresh = !page;
-  if (fresh) {
-    await serve(context);
-    page = await context.newPage();
-    page.seen = { up: [], sockets: [] };
-    page.pace = pace;
-    await page.routeWebSocket(/\/v1\/ws/, (socket) => {
-      const server = socket.connectToServer();
-      page.seen.sockets.push(socket);
-      socket.onMessage((text) => {
-        const frame = JSON.parse(text);
-        if (frame.op === "submit") Object.assign(frame.task.input, scripted ? { script: page.pace } : { max_tokens: page.pace.tokens, temperature: 0 });
-        page.seen.up.push(frame);
-        server.send(JSON.stringify(frame));
-      });
+/** Opens the app in a new tab; `pace` says how its answers come, and `seen` of the tab what went over the wire. */
+export async function open(context, { pace = PACE.short, place = "", at = base, wait = '#link[data-state="open"]' } = {}) {
+  await serve(context, at);
+  const page = await context.newPage();
+  page.seen = { up: [], sockets: [] };
+  page.pace = pace;
+  page.broken = false;
+  await page.routeWebSocket(/\/v1\/ws/, (socket) => {
+    page.seen.sockets.push(socket);
+    if (page.broken) return socket.close({ code: 4000 });
+    const server = socket.connectToServer();
+    socket.onMessage((text) => {
+      const frame = JSON.parse(text);
+      if (frame.op === "submit") {
+        frame.task.input ??= { messages: [{ role: "user", content: frame.task.prompt }] };
+        delete frame.task.prompt;
+        if (page.model) frame.task.model = page.model;
+        Object.assign(frame.task.input, scripted ? { script: page.pace } : { max_tokens: page.pace.tokens, temperature: 0 });
+      }
+      page.seen.up.push(frame);
+      server.send(JSON.stringify(frame));
     });
-  }
-  await page.goto(`${base}${place}`);
-  await page.waitForSelector('#link[data-state="open"]');
+  });
+  // A batch goes over HTTP.
+  await page.route("**/v1/tasks/batch", async (route) => {
+    if (route.request().method() !== "POST" || !scripted) return route.continue();
+    const body = route.request().postDataJSON();
+    const messages = ({ input, prompt }) => input ?? { messages: [{ role: "user", content: prompt }] };
+    body.tasks = body.tasks.map((task, index) => ({ ...task, prompt: undefined, input: { ...messages(task), script: typeof page.pace === "function" ? page.pace(index) : page.pace } }));
+    await route.continue({ postData: JSON.stringify(body) });
+  });
+  await page.goto(`${at}${place}`);
+  await page.waitForSelector(wait);
   return page;
 }
 
@@ -65,12 +77,22 @@ export async function copied(page, answer) {
 }
 
 export const taskOf = (answer) => answer.getAttribute("data-task");
-export const kept = async (task) => (await fetch(`${base}v1/tasks/${task}/text`)).text();
+export const kept = async (task, at = base) => (await fetch(`${at}v1/tasks/${task}/text`)).text();
+export const record = async (task) => (await fetch(`${base}v1/tasks/${task}`)).json();
 
 /** What the page has is what is in the log, to the byte. */
-export async function sameText(page, answer) {
+export async function sameText(page, answer, at = base) {
   const text = await copied(page, answer);
   assert.ok(text.length > 0, "the answer is empty");
-  assert.deepEqual(Buffer.from(text), Buffer.from(await kept(await taskOf(answer))));
+  assert.deepEqual(Buffer.from(text), Buffer.from(await kept(await taskOf(answer), at)));
   return text;
+}
+
+/** A generator that repeats for a seed. */
+export function random(seed) {
+  let state = seed >>> 0;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
 }

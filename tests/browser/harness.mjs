@@ -1,5 +1,6 @@
 // What the page's tests stand on: a browser, a context for each test, and a wire that a test can cut.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { chromium } from "playwright-core";
 
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -89,7 +90,12 @@ export async function wire(page, { pace = PACE.short, up = () => true, down = ()
   return seen;
 }
 
+// A server with the web app in it has the plain page's files all the same; the page itself comes from here.
+const plain = process.env.TIDEWIRE_PLAIN_PAGE;
+
 export async function open(context, options) {
+  const body = plain && (await readFile(`${plain}/index.html`, "utf8"));
+  if (body) await context.route((url) => url.href === base, (route) => route.fulfill({ body, contentType: "text/html; charset=utf-8" }));
   const page = await context.newPage();
   const seen = options === null ? null : await wire(page, options);
   await page.goto(base);

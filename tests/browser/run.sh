@@ -1,5 +1,6 @@
 #!/bin/sh
-# Drives the chat page of a running server with Chromium.
+# Drives the web app of a running server with Chromium, then the plain page that a server without the app has.
+# TIDEWIRE_TEST_PROGRAM names the program, for tests that kill a server; TIDEWIRE_TEST_LONG=1 takes many reloads.
 # Usage: tests/browser/run.sh URL [FOLDER for screenshots [part of a test's name]]
 set -eu
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -24,5 +25,11 @@ if ! cmp -s "$here/package-lock.json" "$work/node_modules/.installed"; then
   npm ci --prefix "$work" --no-audit --no-fund --loglevel=error
   cp "$here/package-lock.json" "$work/node_modules/.installed"
 fi
-cp "$here"/*.mjs "$work/"
-CHROMIUM="$chromium" exec node "$work/page.mjs" "$url" "$shots" "${3-}"
+cp "$here"/*.mjs "$here"/*.md "$work/"
+export CHROMIUM="$chromium"
+if curl -fs "$url/" | grep -q 'src="./theme.js"'; then
+  node "$work/app.mjs" "$url" "$shots" "${3-}"
+else
+  echo "browser: this server was built without the web app"
+fi
+TIDEWIRE_PLAIN_PAGE="$here/../../crates/edge/page" exec node "$work/page.mjs" "$url" "$shots" "${3-}"

@@ -96,10 +96,10 @@ function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
           {path.length === 0 && (isNew || (loaded.has(id) && !fault)) && <Empty model={model} onAsk={say} />}
         </div>
       </main>
-      <footer className="foot">
+      <section className="foot" aria-label="Write">
         {!follows && <button type="button" className="chip latest" onClick={toEnd}>Latest <span aria-hidden="true">↓</span></button>}
         <Composer thread={isNew ? "new" : id} draft={draft} editing={editing !== undefined} onSend={say} onCancel={cancel} onStop={stopNewest} />
-      </footer>
+      </section>
     </div>
   );
 }

@@ -40,10 +40,14 @@ function Answered({ turn, task, acts }: { turn: Turn; task: string; acts: TurnAc
   if (!answer) return <div className="answer"><div className="tide" /><Skeleton /></div>;
   const stop = () => void client.follow(task).stop().catch(() => {});
   const code = answer.error?.code ?? "";
+  const retry = (alone = false) => {
+    const next = again(turn, alone);
+    acts.choose(next.after ?? "", next.id);
+  };
   return (
     <Answer answer={answer} onStop={stop} acts={<>
-      <button type="button" className="quiet small" onClick={() => again(turn)}>{answer.status === "done" ? "Ask again" : "Retry"}</button>
-      {turn.after && ["context_too_long", "too_large"].includes(code) && <button type="button" className="quiet small" onClick={() => again(turn, true)}>Retry without the earlier messages</button>}
+      <button type="button" className="quiet small" onClick={() => retry()}>{answer.status === "done" ? "Ask again" : "Retry"}</button>
+      {turn.after && ["context_too_long", "too_large"].includes(code) && <button type="button" className="quiet small" onClick={() => retry(true)}>Retry without the earlier messages</button>}
       {answer.status === "failed" && <button type="button" className="quiet small" onClick={() => acts.edit(turn)}>Edit</button>}
     </>} />
   );

@@ -19,7 +19,7 @@ function block(token: Tokens.Generic): ReactNode {
       return null;
     case "heading":
       // All of one level: an answer's own outline says nothing about the page's.
-      return <h3 data-depth={token.depth as number}>{inlines(token.tokens)}</h3>;
+      return <h2 data-depth={token.depth as number}>{inlines(token.tokens)}</h2>;
     case "code":
       return <CodeBlock language={language(token.lang as string | undefined)} text={token.text as string} />;
     case "blockquote":

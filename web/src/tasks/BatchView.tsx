@@ -35,7 +35,7 @@ export function BatchView({ id, title }: { id: string; title: string }) {
   return (
     <div className={`content batch ${looked ? "inspected" : ""}`}>
       <header className="head"><OpenList /><h1>{title}</h1><BatchActs snapshot={snapshot} title={title} /></header>
-      <main className="main-rows" aria-label="Tasks of the batch">
+      <main className="body"><div className="main-rows">
         <Progress snapshot={snapshot} />
         <div className="filters row" role="group" aria-label="Filter">
           {FILTERS.map((state) => <button key={state} type="button" className="small" aria-pressed={filter === state} onClick={() => setFilter(state)}>{sentence(state) || "All"}</button>)}
@@ -46,8 +46,7 @@ export function BatchView({ id, title }: { id: string; title: string }) {
           const task = current(ids[at]!);
           return <TaskRow key={task} id={task} number={at + 1} title={nameOf(byId.get(ids[at]!))} looked={looked === task} onLook={() => setLooked(task)} onRetry={() => retry(ids[at]!)} />;
         }} />
-      </main>
-      {looked && <Inspector key={looked} id={looked} onClose={() => setLooked(undefined)} />}
+      </div>{looked && <Inspector key={looked} id={looked} onClose={() => setLooked(undefined)} />}</main>
     </div>
   );
 }
@@ -81,7 +80,8 @@ function BatchActs({ snapshot, title }: { snapshot: BatchSnapshot; title: string
     setBusy("");
   };
   const out = (kind: "csv" | "json") => act("Exporting", async () => {
-    const all = await records(id, undefined, ALL_PAGES);
+    const place = new Map(snapshot.tasks.map((task, at) => [task.id, at]));
+    const all = (await records(id, undefined, ALL_PAGES)).sort((one, other) => (place.get(one.id) ?? 0) - (place.get(other.id) ?? 0));
     const rows = await results(all, (count) => setBusy(`${number(count)} of ${number(all.length)}`));
     const name = title.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60) || "batch";
     if (kind === "csv") save(`${name}.csv`, "text/csv", csv(rows));

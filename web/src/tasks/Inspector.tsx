@@ -12,9 +12,9 @@ export function Inspector({ id, onClose }: { id: string; onClose: () => void }) 
     return () => removeEventListener("keydown", press);
   }, [onClose]);
   return (
-    <aside className="inspector" aria-label="Task">
+    <section className="inspector" aria-label="Task">
       <div className="row"><h2>Result</h2><button type="button" className="quiet small push" onClick={onClose}>Close</button></div>
       <Answer answer={answer} acts={null} onStop={() => void client.follow(id).stop().catch(() => {})} />
-    </aside>
+    </section>
   );
 }

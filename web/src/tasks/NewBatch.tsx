@@ -17,7 +17,11 @@ export function NewBatch() {
   const { model, names, choose } = useModels();
   const titles = lines.split("\n").map((line) => line.trim()).filter(Boolean);
   const count = titles.length + files.length;
-  const add = (list: FileList | null) => setFiles((before) => [...before, ...(list ?? [])]);
+  const add = (list: FileList | null) => {
+    // Taken out at once: the browser empties the list with the field.
+    const added = [...(list ?? [])];
+    setFiles((before) => [...before, ...added]);
+  };
   const dropped = (event: DragEvent) => {
     event.preventDefault();
     setOver(false);

@@ -17,9 +17,9 @@ export const TaskRow = memo(function TaskRow({ id, number, title, looked, onLook
   const name = title ?? `Task ${number}`;
   return (
     <div className="task" data-state={status} data-task={id} data-looked={looked}>
-      <button type="button" className="look" onClick={onLook} aria-label={`Open ${name}`}>
+      <button type="button" className="look" onClick={onLook} aria-expanded={looked}>
         <span className="name">{name}</span>
-        <span className="tail muted">{error && status === "failed" ? `${error.message} (${error.code})` : ended ? text.slice(0, TAIL_CHARS) : text.slice(-TAIL_CHARS)}</span>
+        <span className="tail muted" aria-hidden="true">{error && status === "failed" ? `${error.message} (${error.code})` : ended ? text.slice(0, TAIL_CHARS) : text.slice(-TAIL_CHARS)}</span>
       </button>
       <span className="state number" data-state={status}>{standing(answer)}</span>
       <span className="does">
