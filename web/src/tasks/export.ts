@@ -1,10 +1,10 @@
-// A batch's results as a file: CSV for a spreadsheet, JSON for a program.
+// A batch's results, fetched and saved as a file.
 import type { TaskRecord } from "@tidewire/client";
 import { call } from "../server";
+import type { Result } from "./csv";
 
 const AT_ONCE = 6;
 
-export interface Result { title: string; state: string; text: string; error: string; input_tokens: number | undefined; output_tokens: number | undefined; cost_usd: number | undefined; task: string }
 
 /** Fetches the texts of all; `told` hears how many are there. */
 export async function results(records: readonly TaskRecord[], told: (count: number) => void): Promise<Result[]> {
@@ -26,18 +26,6 @@ export async function results(records: readonly TaskRecord[], told: (count: numb
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
   return found;
-}
-
-const COLUMNS = ["title", "state", "text", "error", "input_tokens", "output_tokens", "cost_usd", "task"] as const;
-
-export function csv(rows: readonly Result[]): string {
-  return [COLUMNS.join(","), ...rows.map((row) => COLUMNS.map((name) => cell(row[name])).join(","))].join("\r\n") + "\r\n";
-}
-
-function cell(value: string | number | undefined): string {
-  // What begins so would be a formula, and run in the spreadsheet of whoever opens the file.
-  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 export function save(name: string, kind: string, text: string) {
