@@ -331,6 +331,7 @@ for (const [name, look] of Object.entries(LOOKS)) {
     if (name === "phone") {
       await page.getByRole("button", { name: "Open the list" }).click();
       await page.getByRole("link", { name: "Why is the sea salty" }).first().waitFor();
+      await page.waitForFunction(() => document.querySelector(".list").getBoundingClientRect().left === 0);
       await look("list");
       await page.keyboard.press("Escape");
     }
@@ -339,7 +340,8 @@ for (const [name, look] of Object.entries(LOOKS)) {
     await page.fill("#lines", ["The Mediterranean", "The Baltic", "The Dead Sea"].join("\n"));
     await look("tasks-new");
     await page.fill("#lines", Array.from({ length: 50 }, (_, n) => `Sea number ${n + 1}`).join("\n"));
-    page.pace = (n) => (n % 17 === 5 ? { tokens: 10, delay_ms: 5, fail_at: 5, fault: "invalid" } : { tokens: 40 + 3 * n, delay_ms: 30 });
+    const told = "It is fed by rivers that bring salts from the rocks, and loses water to the air alone. Its salt is what has stayed behind over millions of years. Where fresh water comes in faster than it leaves, the surface is brackish.";
+    page.pace = (n) => (n % 17 === 5 ? { text: told, delay_ms: 5, fail_at: 5, fault: "invalid" } : { text: told, delay_ms: 30 + 3 * n });
     await page.getByRole("button", { name: "Submit 50 tasks" }).click();
     await page.getByText(/^50: [1-9]\d* done, [1-9]\d* open/).waitFor();
     await look("tasks");
