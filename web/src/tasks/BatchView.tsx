@@ -21,7 +21,7 @@ export function BatchView({ id, title }: { id: string; title: string }) {
   const batch = client.followBatch(id);
   const snapshot = useSyncExternalStore(batch.subscribe, () => batch.snapshot);
   const [filter, setFilter] = useState("");
-  const [looked, setLooked] = useState<string>();
+  const [looked, setLooked] = useState<{ id: string; title: string }>();
   const [retried, setRetried] = useState<Record<string, string>>({});
   const { done, failed, stopped } = snapshot;
   // Without a filter the rows are the batch's own; the list only has their titles, which do not change.
@@ -45,9 +45,10 @@ export function BatchView({ id, title }: { id: string; title: string }) {
         {ids.length === 0 && (found ? <p className="note muted">{filter ? `No task is ${filter} now.` : "This batch has no tasks any more."}</p> : <div className="note"><Skeleton /></div>)}
         <Rows count={ids.length} label="Tasks" row={(at) => {
           const task = current(ids[at]!);
-          return <TaskRow key={task} id={task} number={at + 1} title={nameOf(byId.get(ids[at]!))} looked={looked === task} onLook={() => setLooked(task)} onRetry={() => retry(ids[at]!)} />;
+          const name = nameOf(byId.get(ids[at]!)) ?? `Task ${at + 1}`;
+          return <TaskRow key={task} id={task} title={name} looked={looked?.id === task} onLook={() => setLooked({ id: task, title: name })} onRetry={() => retry(ids[at]!)} />;
         }} />
-      </div>{looked && <Inspector key={looked} id={looked} onClose={() => setLooked(undefined)} />}</main>
+      </div>{looked && <Inspector key={looked.id} {...looked} onClose={() => setLooked(undefined)} />}</main>
     </div>
   );
 }

@@ -4,7 +4,7 @@ import { Answer } from "../chat/Answer";
 import { useAnswer } from "../parts/useAnswer";
 import { client } from "../server";
 
-export function Inspector({ id, onClose }: { id: string; onClose: () => void }) {
+export function Inspector({ id, title, onClose }: { id: string; title: string; onClose: () => void }) {
   const answer = useAnswer(id);
   useEffect(() => {
     const press = (event: KeyboardEvent) => { if (event.key === "Escape") onClose(); };
@@ -13,7 +13,7 @@ export function Inspector({ id, onClose }: { id: string; onClose: () => void }) 
   }, [onClose]);
   return (
     <section className="inspector" aria-label="Task">
-      <div className="row"><h2>Result</h2><button type="button" className="quiet small push" onClick={onClose}>Close</button></div>
+      <div className="head"><h2>{title}</h2><button type="button" className="quiet small" onClick={onClose}>Close</button></div>
       <Answer answer={answer} acts={null} onStop={() => void client.follow(id).stop().catch(() => {})} />
     </section>
   );

@@ -8,13 +8,12 @@ import { client } from "../server";
 // What fits into a row on a wide screen.
 const TAIL_CHARS = 160;
 
-type Props = { id: string; number: number; title: string | undefined; looked: boolean; onLook: () => void; onRetry: () => void };
+type Props = { id: string; title: string; looked: boolean; onLook: () => void; onRetry: () => void };
 
-export const TaskRow = memo(function TaskRow({ id, number, title, looked, onLook, onRetry }: Props) {
+export const TaskRow = memo(function TaskRow({ id, title: name, looked, onLook, onRetry }: Props) {
   const answer = useAnswer(id);
   const { status, text, error } = answer;
   const ended = hasEnded(status);
-  const name = title ?? `Task ${number}`;
   return (
     <div className="task" data-state={status} data-task={id} data-looked={looked}>
       <button type="button" className="look" onClick={onLook} aria-expanded={looked}>
