@@ -1,6 +1,6 @@
 // How smooth the app is while an answer comes: frames, long tasks, inputs and shifts, beside their bars.
 // 40,000 characters are there already, then 100 tokens come each second. Usage: node frames.mjs URL FOLDER
-import { finish, scripted, test } from "./harness.mjs";
+import { base, finish, scripted, test } from "./harness.mjs";
 import { open, reach, say } from "./app-harness.mjs";
 
 const SECONDS = Number(process.env.TIDEWIRE_TEST_SECONDS ?? 10);
@@ -35,4 +35,18 @@ if (scripted) await test("frames", async (context) => {
   row("layout shift", seen.shift.toFixed(4), "0.02");
   row("DOM nodes", `${seen.nodes}`, "–");
 });
+await test("cold", async (context) => {
+  const page = await open(context);
+  const client = await context.newCDPSession(page);
+  await client.send("Emulation.setCPUThrottlingRate", { rate: 4 });
+  await client.send("Network.enable");
+  await client.send("Network.setCacheDisabled", { cacheDisabled: true });
+  await client.send("Network.emulateNetworkConditions", { offline: false, latency: 20, downloadThroughput: 1_250_000, uploadThroughput: 1_250_000 });
+  await page.goto("about:blank");
+  await page.goto(base);
+  await page.waitForSelector(".empty");
+  const lcp = await page.evaluate(() => new Promise((resolve) => new PerformanceObserver((list) => resolve(list.getEntries().at(-1).startTime)).observe({ type: "largest-contentful-paint", buffered: true })));
+  console.log(`${"LCP cold, 4x slower CPU, 10 Mbit/s".padEnd(34)} ${`${(lcp / 1000).toFixed(2)} s`.padStart(10)}   bar 1.5 s`);
+});
+
 await finish();
