@@ -45,7 +45,7 @@ part_cuts() {
 
 part_faults() {
   export TIDEWIRE_TEST_FAULTS=all
-  say faults "each way in which an upstream can fail, at each token of an answer, read over every face (about 10 minutes)"
+  say faults "each way in which an upstream can fail, at each token of an answer, read over every face (two minutes)"
   proof "every fault at every token, no truncated answer looks whole" tidewire-server faults
 }
 

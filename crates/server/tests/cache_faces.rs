@@ -132,6 +132,24 @@ async fn every_face_heeds_what_a_client_says_of_kept_answers_and_tells_the_token
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kept_vectors_are_told_with_their_tokens_too() {
+    let upstream = Upstream::start(Script::tokens(TOKENS));
+    let priced = config(&upstream, "ttl_s = 600").replace("price_input = 0.0", "price_input = 1000.0");
+    let server = Server::start(&priced);
+    let body = json!({ "model": "r", "input": ["tide", "wire"] }).to_string();
+    let mut seen = Vec::new();
+    for from in ["miss", "hit"] {
+        let said = says(&server, "/v1/embeddings", "", &body).await;
+        assert_eq!((said.status, said.header("tidewire-cache")), (200, Some(from)), "{} {}", said.head, said.body);
+        assert_eq!(said.usage()["cost"].is_null(), from == "hit", "{}", said.body);
+        seen.push(said.usage()["prompt_tokens"].as_u64());
+    }
+    assert!(seen[0] > Some(0) && seen[0] == seen[1], "{seen:?}");
+    assert_eq!(settled(&server, 2).await["input_tokens"].as_u64(), seen[0]);
+    assert_eq!(upstream.calls().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn riders_of_one_answer_are_told_its_tokens_on_every_face_and_one_of_them_pays() {
     for face in FACES {
         let upstream = Upstream::start(standing());
