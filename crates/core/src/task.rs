@@ -122,13 +122,13 @@ pub struct Spec {
     pub trace: Option<Trace>,
     /// What it makes of answers that are kept or on their way; nothing, where its route keeps and shares none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache: Option<Use>,
+    pub cache: Option<Box<Use>>,
 }
 
 impl Spec {
     /// What it waits for: a worker of its route, or one that replays and rides.
     pub fn waits_for(&self) -> Arc<str> {
-        match &self.cache {
+        match self.cache.as_deref() {
             Some(Use { rides: true, .. }) => REPLAY.into(),
             _ => self.capability.clone(),
         }

@@ -111,7 +111,7 @@ pub(crate) async fn admit_chat(
         ..Spec::default()
     };
     spec.public = submission.public == Some(true);
-    spec.cache = cache::uses(edge, submission.cache.as_deref(), (&spec, tenant, chat.is_wordless()))?;
+    spec.cache = cache::uses(edge, submission.cache.as_deref(), (&spec, tenant, chat.is_wordless()))?.map(Box::new);
     let mut task = Task::new(edge.clock.task_id(durability), tenant, spec, now);
     task.spec.trace = trace.or_else(|| edge.sampling.begin(task.id));
     task.idempotency = idempotency(submission.idempotency_key, body_hash)?;

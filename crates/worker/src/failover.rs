@@ -58,7 +58,7 @@ pub(crate) async fn deliver(
         return Ok(Delivered::unasked(Finish::Refused(no_route())));
     };
     let trip = Trip { worker, task, lease };
-    let shared = task.spec.cache.as_ref().zip(route.cache.clone());
+    let shared = task.spec.cache.as_deref().zip(route.cache.clone());
     let choice = Choice::new(worker, task, plan, route);
     match shared {
         Some(shared) => cached::deliver(&trip, shared, draft, leash, (&input, &mut purse), choice).await,

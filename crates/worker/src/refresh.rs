@@ -25,7 +25,7 @@ pub(crate) fn task(worker: &Worker, reader: &Task, of: &Use) -> Task {
         metadata: Some(METADATA.to_owned()),
         turn: Turn { priority: Priority::Bulk, tokens, needs, ..Turn::default() },
         origin: Origin::default(),
-        cache: Some(Use { read: false, only: false, rides: false, keep: true, join: true, ..of.clone() }),
+        cache: Some(Box::new(Use { read: false, only: false, rides: false, keep: true, join: true, ..of.clone() })),
         ..reader.spec.clone()
     };
     // Nobody reads its log.

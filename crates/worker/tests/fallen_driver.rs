@@ -126,7 +126,7 @@ impl World {
             deadline: self.clock.now().plus(Duration::from_hours(1)),
             max_attempts: 1,
             turn: Turn { tokens: 50, ..Turn::default() },
-            cache: Some(Use {
+            cache: Some(Box::new(Use {
                 key,
                 read: true,
                 keep: true,
@@ -135,7 +135,7 @@ impl World {
                 rides: false,
                 bucket: None,
                 accounts: Vec::new(),
-            }),
+            })),
             ..Spec::default()
         };
         let task = Task::new(self.clock.task_id(Durability::Durable), TenantId::DEFAULT, spec, self.clock.now());

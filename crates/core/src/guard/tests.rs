@@ -302,7 +302,7 @@ fn rules_are_told_apart_by_what_they_do_where_they_apply() {
     let here = Spec { routes: vec!["here".to_owned()], ..mask.clone() };
     assert!(print(&[], "here").is_empty());
     assert_eq!(print(&[mask.clone(), other.clone()], "here"), print(&[mask.clone(), other.clone()], "here"));
-    assert_eq!(print(&[here.clone()], "there"), print(&[], "there"), "it is not for that route");
+    assert_eq!(print(std::slice::from_ref(&here), "there"), print(&[], "there"), "it is not for that route");
     let all = [
         vec![],
         vec![mask.clone()],

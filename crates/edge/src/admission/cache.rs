@@ -113,7 +113,9 @@ impl Frame {
     /// The key with these parts more.
     fn named(&self, parts: &[&[u8]]) -> CacheKey {
         let mut with = Self(self.0.clone());
-        parts.iter().for_each(|part| with.add(part));
+        for part in parts {
+            with.add(part);
+        }
         CacheKey(*with.0.finalize().as_bytes())
     }
 }
