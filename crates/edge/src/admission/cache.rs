@@ -195,6 +195,7 @@ mod tests {
     use std::sync::Arc;
     use tidewire_core::Payer;
     use tidewire_core::cache::{Semantic, Similarity};
+    use tidewire_core::port::{CheckError, Checker, Opinion, Question};
     use tidewire_core::task::Turn;
 
     fn spec(user: &str, lane: &str) -> Spec {
@@ -260,6 +261,40 @@ mod tests {
         assert_eq!(bucket(&off, "", (&one, 1)), None, "off unless asked for");
         let acts = asks("one", ",\"tools\":[{}]");
         assert_eq!(bucket(&policy, "", (&acts, 1)), None);
+    }
+
+    struct Silent;
+
+    #[async_trait::async_trait]
+    impl Checker for Silent {
+        async fn check(&self, _: Question) -> Result<Opinion, CheckError> {
+            Err(CheckError { reason: "nobody asks".to_owned() })
+        }
+    }
+
+    #[test]
+    fn what_a_checker_watches_has_no_bucket_and_is_another_answer() {
+        let semantic = Semantic { threshold: Similarity::of(0.9), deployment: "e".into() };
+        let policy = Policy { semantic: Some(semantic), ..Policy::default() };
+        let of = |name: Option<&str>, routes: &[&str]| {
+            let guards = guard::Policy::default().with_checking(name.map(|name| guard::Checking {
+                name: name.into(),
+                checker: Arc::new(Silent),
+                prompts: true,
+                answers: true,
+                every_chars: 1,
+                on_failure: guard::OnFailure::Open,
+                routes: routes.iter().map(|&route| route.to_owned()).collect(),
+            }));
+            let of = of((&policy, &guards), Said::default(), (&spec("a", "l"), TenantId(1), false)).unwrap();
+            (of.key, of.bucket.is_some())
+        };
+        let (free, asks) = of(None, &[]);
+        assert!(asks);
+        let (watched, asks) = of(Some("one"), &[]);
+        assert!(!asks && watched != free);
+        assert_ne!(of(Some("other"), &[]).0, watched);
+        assert_eq!(of(Some("one"), &["elsewhere"]), (free, true));
     }
 
     #[test]
