@@ -298,7 +298,8 @@ async fn without_vectors_the_model_answers_as_ever() {
     let gone = { Upstream::start(Script::default()).url() };
     let mut all = world.config("");
     for (name, url) in [("refuses", refuses.url()), ("silent", silent.url()), ("gone", gone)] {
-        all.push_str(&format!("[[deployment]]\nname = \"{name}\"\nbackend = \"openai\"\nurl = \"{url}\"\n"));
+        let deployment = format!("[[deployment]]\nname = \"{name}\"\nbackend = \"openai\"\nurl = \"{url}\"\n");
+        all.push_str(&deployment);
         all.push_str(&config(&format!("by-{name}"), name));
     }
     let server = Server::start(&all);
