@@ -1,6 +1,7 @@
 //! The faces: thin skins over submit, follow and stop.
 
 mod admin;
+mod ai_sdk;
 mod answer;
 mod anthropic;
 mod app;
@@ -141,6 +142,10 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         openai(POST, "/v1/batches/{id}/cancel", STOP, post(openai_batches::cancel)),
         anthropic("/v1/messages", post(anthropic::messages)),
         anthropic("/v1/messages/count_tokens", post(anthropic::count_tokens)),
+        openai(POST, "/v1/ai-sdk/chat", WRITE, post(ai_sdk::chat)),
+        openai(GET, "/v1/ai-sdk/chat/{chat}/stream", READ, get(ai_sdk::resume)),
+        openai(POST, "/v1/ai-sdk/chat/{chat}/stop", STOP, post(ai_sdk::stop)),
+        native(GET, "/v1/ai-sdk/ws", Needs::Caller, get(ai_sdk::upgrade)),
         openai(GET, "/v1/models", Needs::Caller, get(openai::models)),
         openai(GET, "/v1/models/{*name}", Needs::Caller, get(openai::model)),
         openai(POST, "/v1/files", FILES, post(files::upload)),

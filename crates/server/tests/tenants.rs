@@ -58,9 +58,17 @@ fn row(method: &str, path: &str) -> Option<Row> {
         ("GET", "/v1/session/ways" | "/v1/session/oidc" | "/v1/session/oidc/callback") => Public,
         (_, path) if path.starts_with("/v1/admin/") => Operators,
         ("GET", "/metrics" | "/v1/routes") | ("POST", "/v1/backup") => Operators,
-        ("GET", "/v1/ws") => Elsewhere,
+        ("GET", "/v1/ws" | "/v1/ai-sdk/ws") => Elsewhere,
         ("POST", "/v1/tickets") => Own(200, nothing),
         ("POST", "/v1/chat/completions") => Elsewhere,
+        // The owner's chat, whose name is one of the stranger's own here. The stranger's is over when it has been answered.
+        ("POST", "/v1/ai-sdk/chat") => Own(
+            200,
+            json!({ "id": "chat", "script": { "tokens": 1 },
+                "messages": [{ "role": "user", "parts": [{ "type": "text", "text": "go" }] }] }),
+        ),
+        ("GET", "/v1/ai-sdk/chat/{chat}/stream") => Own(204, nothing),
+        ("POST", "/v1/ai-sdk/chat/{chat}/stop") => Own(200, nothing),
         // A response of the owner's to go on from is a case of its own below.
         ("POST", "/v1/responses") => Own(200, json!({ "model": "scripted", "input": "go", "script": { "tokens": 1 } })),
         ("GET", "/v1/responses/{id}" | "/v1/responses/{id}/input_items") => Unknown(nothing),
@@ -119,7 +127,7 @@ fn named(world: &World, method: &str, path: &str) -> String {
         path if path.ends_with("/stop") => &world.running,
         _ => &world.done,
     };
-    path.replace("{id}", id).replace("{*path}", "room").replace("{*name}", "scripted")
+    path.replace("{id}", id).replace("{*path}", "room").replace("{*name}", "scripted").replace("{chat}", "chat")
 }
 
 async fn upload(server: &Server, key: &str) -> (u16, Value) {
@@ -251,10 +259,11 @@ async fn every_endpoint_keeps_one_tenants_things_from_another() {
     for endpoint in endpoints {
         let (method, path) = (endpoint["method"].as_str().unwrap(), endpoint["path"].as_str().unwrap());
         if let Some(Row::Own(expected, body)) = row(method, path) {
-            let (status, answer) = with_key(&world.server, &world.stranger, method, path, &body).await;
+            let named = named(&world, method, path);
+            let (status, answer) = with_key(&world.server, &world.stranger, method, &named, &body).await;
             assert_eq!(status, expected, "{method} {path}: {answer}");
             let text = answer.to_string();
-            assert!(!text.contains(&world.done) && !text.contains(&world.batch), "{text}");
+            assert!(![&world.done, &world.batch, &world.running].iter().any(|id| text.contains(*id)), "{text}");
         }
     }
     after(&world).await;

@@ -4,8 +4,9 @@
 //! what was written before, so a slow client holds no events here.
 
 mod answers;
-mod connection;
-mod cursors;
+pub(super) mod connection;
+pub(super) mod cursors;
+mod native;
 pub(super) mod standings;
 
 use crate::Edge;
@@ -14,9 +15,10 @@ use crate::refusal::Refusal;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
-use connection::Connection;
+use connection::{Connection, Dialect};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use native::Native;
 use std::sync::Arc;
 use tidewire_proto::Code;
 use tokio_websockets::{Config, Limits, ServerBuilder};
@@ -31,7 +33,17 @@ const HARD_LIMIT_FACTOR: usize = 4;
 pub(super) async fn upgrade(
     State(edge): State<Arc<Edge>>,
     caller: Caller,
+    request: Request,
+) -> Result<Response, Refusal> {
+    open(edge, &caller, request, Native::new)
+}
+
+/// Opens a connection on which this dialect is spoken.
+pub(super) fn open<D: Dialect + 'static>(
+    edge: Arc<Edge>,
+    caller: &Caller,
     mut request: Request,
+    dialect: impl FnOnce(Arc<Edge>, Caller) -> D + Send + 'static,
 ) -> Result<Response, Refusal> {
     let key = handshake(request.headers())?;
     if edge.closing.is_cancelled() {
@@ -52,7 +64,8 @@ pub(super) async fn upgrade(
         // while a slow client's last batch and the frame after it are written.
         let config = Config::default().flush_threshold(usize::MAX);
         let socket = ServerBuilder::new().config(config).limits(limits).serve(TokioIo::new(upgraded));
-        Connection::new(edge, caller, socket).serve().await;
+        let dialect = dialect(edge.clone(), caller.clone());
+        Connection::new(edge, caller, socket, dialect).serve().await;
     };
     tracker.spawn(serving.instrument(span));
     let headers = [

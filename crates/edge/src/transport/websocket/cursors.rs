@@ -6,49 +6,54 @@ use futures_util::StreamExt;
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use futures_util::stream::FuturesUnordered;
 use std::collections::HashMap;
-use tidewire_core::LogRef;
+use std::hash::Hash;
 
-type Waiting = BoxFuture<'static, (u64, Follower, Result<Batch, Refusal>)>;
+type Waiting<K> = BoxFuture<'static, (u64, K, Follower, Result<Batch, Refusal>)>;
 
-/// Cursors, each of which waits for its own log.
-#[derive(Default)]
-pub(super) struct Cursors {
-    waiting: FuturesUnordered<Abortable<Waiting>>,
-    followed: HashMap<LogRef, (u64, AbortHandle)>,
+/// Cursors, each of which waits for its own log, by what the connection knows them.
+pub(in crate::transport) struct Cursors<K> {
+    waiting: FuturesUnordered<Abortable<Waiting<K>>>,
+    followed: HashMap<K, (u64, AbortHandle)>,
     next_mark: u64,
 }
 
 /// What a cursor came to.
-pub(super) struct Ready {
-    pub(super) follower: Follower,
-    pub(super) batch: Result<Batch, Refusal>,
+pub(in crate::transport) struct Ready<K> {
+    pub(in crate::transport) key: K,
+    pub(in crate::transport) follower: Follower,
+    pub(in crate::transport) batch: Result<Batch, Refusal>,
 }
 
-impl Cursors {
+impl<K> Default for Cursors<K> {
+    fn default() -> Self {
+        Self { waiting: FuturesUnordered::new(), followed: HashMap::new(), next_mark: 0 }
+    }
+}
+
+impl<K: Clone + Eq + Hash + Send + 'static> Cursors<K> {
     /// How many logs are followed.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::transport) fn len(&self) -> usize {
         self.followed.len()
     }
 
-    /// Whether this log is followed.
-    pub(super) fn follows(&self, log: LogRef) -> bool {
-        self.followed.contains_key(&log)
+    /// Whether this one is followed.
+    pub(in crate::transport) fn follows(&self, key: &K) -> bool {
+        self.followed.contains_key(key)
     }
 
-    /// Follows a log, in place of an older cursor on it.
-    pub(super) fn follow(&mut self, follower: Follower) {
+    /// Follows a log, in place of an older cursor of this name.
+    pub(in crate::transport) fn follow(&mut self, key: K, follower: Follower) {
         let mark = self.next_mark;
         self.next_mark += 1;
-        let log = follower.at;
-        let handle = self.wait(mark, follower);
-        if let Some((_, older)) = self.followed.insert(log, (mark, handle)) {
+        let handle = self.wait(mark, key.clone(), follower);
+        if let Some((_, older)) = self.followed.insert(key, (mark, handle)) {
             older.abort();
         }
     }
 
     /// Follows it no longer. Says whether it did.
-    pub(super) fn unfollow(&mut self, log: LogRef) -> bool {
-        match self.followed.remove(&log) {
+    pub(in crate::transport) fn unfollow(&mut self, key: &K) -> bool {
+        match self.followed.remove(key) {
             Some((_, handle)) => {
                 handle.abort();
                 true
@@ -58,32 +63,31 @@ impl Cursors {
     }
 
     /// The cursor goes on after its batch was written.
-    pub(super) fn go_on(&mut self, follower: Follower) {
-        let log = follower.at;
-        let Some((mark, _)) = self.followed.get(&log) else { return };
+    pub(in crate::transport) fn go_on(&mut self, key: K, follower: Follower) {
+        let Some((mark, _)) = self.followed.get(&key) else { return };
         let mark = *mark;
-        let handle = self.wait(mark, follower);
-        self.followed.insert(log, (mark, handle));
+        let handle = self.wait(mark, key.clone(), follower);
+        self.followed.insert(key, (mark, handle));
     }
 
-    fn wait(&mut self, mark: u64, mut follower: Follower) -> AbortHandle {
+    fn wait(&mut self, mark: u64, key: K, mut follower: Follower) -> AbortHandle {
         let (handle, registration) = AbortHandle::new_pair();
-        let batch: Waiting = Box::pin(async move {
+        let batch: Waiting<K> = Box::pin(async move {
             let batch = follower.batch().await;
-            (mark, follower, batch)
+            (mark, key, follower, batch)
         });
         self.waiting.push(Abortable::new(batch, registration));
         handle
     }
 
     /// The next batch of any log; never, where none is followed. Dropping the future loses nothing.
-    pub(super) async fn next(&mut self) -> Ready {
+    pub(in crate::transport) async fn next(&mut self) -> Ready<K> {
         loop {
             match self.waiting.next().await {
-                Some(Ok((mark, follower, batch))) => {
+                Some(Ok((mark, key, follower, batch))) => {
                     // A cursor that was replaced in the moment it became ready is not heard.
-                    if self.followed.get(&follower.at).is_some_and(|(current, _)| *current == mark) {
-                        return Ready { follower, batch };
+                    if self.followed.get(&key).is_some_and(|(current, _)| *current == mark) {
+                        return Ready { key, follower, batch };
                     }
                 }
                 Some(Err(_aborted)) => {}
