@@ -1,6 +1,7 @@
 //! The faces: thin skins over submit, follow and stop.
 
 mod admin;
+mod ag_ui;
 mod ai_sdk;
 mod answer;
 mod anthropic;
@@ -16,6 +17,7 @@ mod files;
 mod guard;
 mod openai;
 mod page;
+mod parts;
 mod public;
 mod request_id;
 mod session;
@@ -142,6 +144,7 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         openai(POST, "/v1/batches/{id}/cancel", STOP, post(openai_batches::cancel)),
         anthropic("/v1/messages", post(anthropic::messages)),
         anthropic("/v1/messages/count_tokens", post(anthropic::count_tokens)),
+        openai(POST, "/v1/ag-ui", WRITE, post(ag_ui::run)),
         openai(POST, "/v1/ai-sdk/chat", WRITE, post(ai_sdk::chat)),
         openai(GET, "/v1/ai-sdk/chat/{chat}/stream", READ, get(ai_sdk::resume)),
         openai(POST, "/v1/ai-sdk/chat/{chat}/stop", STOP, post(ai_sdk::stop)),

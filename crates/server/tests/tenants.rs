@@ -67,6 +67,11 @@ fn row(method: &str, path: &str) -> Option<Row> {
             json!({ "id": "chat", "script": { "tokens": 1 },
                 "messages": [{ "role": "user", "parts": [{ "type": "text", "text": "go" }] }] }),
         ),
+        ("POST", "/v1/ag-ui") => Own(
+            200,
+            json!({ "threadId": "chat", "runId": "once", "messages": [{ "id": "1", "role": "user", "content": "go" }],
+                "forwardedProps": { "script": { "tokens": 1 } } }),
+        ),
         ("GET", "/v1/ai-sdk/chat/{chat}/stream") => Own(204, nothing),
         ("POST", "/v1/ai-sdk/chat/{chat}/stop") => Own(200, nothing),
         // A response of the owner's to go on from is a case of its own below.

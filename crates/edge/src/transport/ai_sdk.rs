@@ -14,6 +14,7 @@ use super::events::{Waits, sse};
 use super::openai::Fault;
 use super::openai::leave::StopOnLeave;
 use super::openai::stream::{answer, streamed};
+use super::parts::frames;
 use super::tasks::task_header;
 use super::websocket;
 use crate::Edge;
@@ -38,6 +39,9 @@ use tidewire_core::Task;
 const PROTOCOL: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-vercel-ai-ui-message-stream"), HeaderValue::from_static("v1"));
 
+/// What the protocol ends a stream with.
+const LAST: &[u8] = b"data: [DONE]\n\n";
+
 /// `POST /v1/ai-sdk/chat`: a message is sent, or an answer made anew.
 pub(super) async fn chat(State(edge): State<Arc<Edge>>, caller: Caller, request: Request) -> Result<Response, Fault> {
     let bytes = body::read(&edge, request.into_body()).await?;
@@ -46,7 +50,7 @@ pub(super) async fn chat(State(edge): State<Arc<Edge>>, caller: Caller, request:
     let opening = frames(&chunks.open());
     // Whoever leaves comes back for the rest: nothing stops. The head waits for no word, for a failure is a chunk, too.
     let leave = StopOnLeave::new(edge.clone(), Vec::new());
-    let write = move |batch: Result<&_, &_>| chunks.write(batch).into_sse();
+    let write = move |batch: Result<&_, &_>| chunks.write(batch).into_sse(LAST);
     let mut response = streamed(edge, &caller, &accepted, leave, false, opening, write).await?;
     response.headers_mut().extend([PROTOCOL]);
     Ok(response)
@@ -63,7 +67,7 @@ pub(super) async fn resume(
     let mut chunks = Chunks::new(&task);
     let opening = frames(&chunks.open());
     let headers = HeaderMap::from_iter([task_header(task.id), PROTOCOL]);
-    let rest = sse(edge, &caller, follower, Waits::untold(), move |batch| chunks.write(batch).into_sse());
+    let rest = sse(edge, &caller, follower, Waits::untold(), move |batch| chunks.write(batch).into_sse(LAST));
     Ok(answer(headers, opening.into(), Some(rest)))
 }
 
@@ -100,16 +104,4 @@ async fn active(edge: &Edge, caller: &Caller, chat: &str) -> Result<Option<Task>
     let lane = edge.queue.lane(caller.tenant, &chat.into());
     let Some(first) = lane.first().copied() else { return Ok(None) };
     Ok(edge.tasks.get(first).await?.filter(|task| !task.state.is_ended()))
-}
-
-/// Chunks as server-sent events.
-fn frames(chunks: &[Value]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for chunk in chunks {
-        out.extend_from_slice(b"data: ");
-        // Strings and numbers: writing them to a vector can't fail.
-        let _ = serde_json::to_writer(&mut out, chunk);
-        out.extend_from_slice(b"\n\n");
-    }
-    out
 }

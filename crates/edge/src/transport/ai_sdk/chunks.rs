@@ -1,10 +1,9 @@
 //! A log as the AI SDK's UI message chunks.
 
-use super::frames;
 use crate::follow::Batch;
 use crate::transport::answer::{Answer, Part, Role, Step};
-use crate::transport::events::Written;
 use crate::transport::openai::fault::not_whole;
+use crate::transport::parts::{Said, joins};
 use serde_json::{Value, json};
 use tidewire_core::{Ending, Event, Kind, Outcome, Task, Timestamp};
 use tidewire_proto::{Code, WireError};
@@ -17,23 +16,6 @@ pub(super) struct Chunks {
     submitted_at: Timestamp,
     first_word: Option<Timestamp>,
     answer: Answer,
-}
-
-/// What is to be said, and whether more may follow.
-pub(super) struct Said {
-    pub(super) chunks: Vec<Value>,
-    pub(super) more: bool,
-}
-
-impl Said {
-    /// As server-sent events, with the last one that the protocol wants.
-    pub(super) fn into_sse(self) -> Written {
-        let mut bytes = frames(&self.chunks);
-        if !self.more {
-            bytes.extend_from_slice(b"data: [DONE]\n\n");
-        }
-        Written { bytes: bytes.into(), more: self.more }
-    }
 }
 
 impl Chunks {
@@ -63,20 +45,20 @@ impl Chunks {
             Ok(batch) => batch,
             Err(error) => {
                 failed(error, &mut chunks);
-                return Said { chunks, more: false };
+                return Said { objects: chunks, more: false };
             }
         };
         for event in &batch.events {
             if event.kind == Kind::End {
                 self.end(event, &mut chunks);
-                return Said { chunks, more: false };
+                return Said { objects: chunks, more: false };
             }
             if self.first_word.is_none() && matches!(event.kind, Kind::Text | Kind::Reasoning | Kind::ToolCall) {
                 self.first_word = Some(event.at);
             }
             self.answer.hear(event, &mut |step| tell(&step, &mut chunks));
         }
-        Said { chunks, more: !batch.over }
+        Said { objects: chunks, more: !batch.over }
     }
 
     fn end(&mut self, event: &Event, chunks: &mut Vec<Value>) {
@@ -165,11 +147,7 @@ fn tell(step: &Step<'_>, chunks: &mut Vec<Value>) {
                 Role::Reasoning => ("reasoning-delta", "id", id(part), "delta"),
                 Role::Call { id, .. } => ("tool-input-delta", "toolCallId", id.clone(), "inputTextDelta"),
             };
-            // What was read at once is said at once.
-            if let Some(last) = chunks.last_mut().filter(|last| last["type"] == kind && last[name] == id.as_str())
-                && let Value::String(said) = &mut last[field]
-            {
-                said.push_str(text);
+            if joins(chunks, (kind, name, &id), field, text) {
                 return;
             }
             json!({ "type": kind, name: id, field: text })

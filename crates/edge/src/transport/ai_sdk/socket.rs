@@ -172,7 +172,7 @@ impl Chats {
         let Ready { key: request, follower, batch } = ready;
         let Some(stream) = self.streams.get_mut(&request) else { return };
         let said = stream.chunks.write(batch.as_ref().map_err(|refusal| &refusal.0));
-        stream.say(&request, said.chunks, out);
+        stream.say(&request, said.objects, out);
         if said.more {
             return self.cursors.go_on(request, follower);
         }
