@@ -3,6 +3,8 @@ import net from "node:net";
 
 // The longest wait for anything: a busy machine of two cores.
 const PATIENCE_MS = 60_000;
+// Letters of an error that are shown.
+const MAX_TOLD = 2_000;
 
 export const base = process.argv[2].replace(/\/$/, "");
 
@@ -17,7 +19,8 @@ export function suite(client) {
         console.log(`ok      ${client}: ${name}`);
       } catch (error) {
         counts.failed += 1;
-        console.log(`FAILED  ${client}: ${name}\n${error.stack ?? error}`);
+        // Not all of it: an answer that is compared may be long.
+        console.log(`FAILED  ${client}: ${name}\n${(error.stack ?? JSON.stringify(error)).slice(0, MAX_TOLD)}`);
       }
     },
     end() {

@@ -6,7 +6,7 @@ here="$(cd "$(dirname "$0")" && pwd)"
 . "$here/../../scripts/env.sh"
 url="${1:?usage: tests/clients/run.sh URL [CLIENT ...]}"
 shift
-[ $# -gt 0 ] || set -- ai_sdk
+[ $# -gt 0 ] || set -- ai_sdk ag_ui centrifuge event_source
 
 # The packages live in the cache, not in the clone, and are installed again only when their versions change.
 work="$TIDEWIRE_CACHE/tests/clients"

@@ -8,6 +8,7 @@ mod anthropic;
 mod app;
 mod batches;
 mod body;
+mod centrifuge;
 mod dead_letters;
 mod durable_streams;
 mod endpoint;
@@ -148,6 +149,7 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         openai(POST, "/v1/ai-sdk/chat", WRITE, post(ai_sdk::chat)),
         openai(GET, "/v1/ai-sdk/chat/{chat}/stream", READ, get(ai_sdk::resume)),
         openai(POST, "/v1/ai-sdk/chat/{chat}/stop", STOP, post(ai_sdk::stop)),
+        native(GET, "/v1/centrifuge", Needs::Caller, get(centrifuge::upgrade)),
         native(GET, "/v1/ai-sdk/ws", Needs::Caller, get(ai_sdk::upgrade)),
         openai(GET, "/v1/models", Needs::Caller, get(openai::models)),
         openai(GET, "/v1/models/{*name}", Needs::Caller, get(openai::model)),
