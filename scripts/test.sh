@@ -48,6 +48,8 @@ tests/openai/run.sh "$url" scripted
 say "the official OpenAI clients, with what Anthropic, Gemini and Azure answer"
 # In a shell of its own: it starts a server of its own beside the one that runs.
 (tests/openai/providers.sh)
+say "the clients of screens: AI SDK, AG-UI, Centrifugo, EventSource"
+tests/clients/run.sh "$url"
 say "the conformance tests of Durable Streams"
 tests/durable-streams/run.sh "$url" 1000
 say "the web app and the plain chat page in a browser"
