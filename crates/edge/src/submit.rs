@@ -94,11 +94,12 @@ pub(crate) async fn take(edge: &Edge, mut admitted: Admitted) -> Result<Accepted
     }
     announce(edge, &mut admitted.task);
     let task = admitted.task.clone();
-    let taken = async {
+    // Apart: a task is large, and would lie in its caller's state once for each step that it takes.
+    let taken = Box::pin(async {
         let seat = hold(edge, &admitted.task)?;
         let reserved = admitted.reserve(edge).await?;
         take_held(edge, seat, reserved, admitted.task).await
-    };
+    });
     let taken = taken.await;
     match &taken {
         Ok(accepted) if !accepted.known => {
