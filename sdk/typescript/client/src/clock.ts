@@ -27,15 +27,15 @@ export const systemClock: Clock = {
     return () => clearTimeout(timer);
   },
   frame(run) {
-    const page = typeof document === "undefined" ? undefined : document;
-    let due = true;
+    const page = globalThis.document;
     const once = () => {
-      if (due) run();
-      due = false;
+      clearTimeout(timer);
+      if (frame) cancelAnimationFrame(frame);
+      run();
     };
     // Also beside a requested frame: it never comes if the page is hidden meanwhile.
-    setTimeout(once, page ? HIDDEN_MS : FRAME_MS);
-    if (page && !page.hidden) requestAnimationFrame(once);
+    const timer = setTimeout(once, page ? HIDDEN_MS : FRAME_MS);
+    const frame = page && !page.hidden && requestAnimationFrame(once);
   },
 };
 

@@ -133,6 +133,7 @@ export class Connection implements Host, Flushable {
   }
 
   lost({ error, code = 0, reason, refused }: Loss): void {
+    if (this.#error) return;
     this.#wire = undefined;
     this.#roundTripMs = undefined;
     if (this.#phase === "open") this.#down();

@@ -170,8 +170,10 @@ export class Task extends Store<Snapshot> {
 
   override tell(): void {
     super.tell();
-    if (this.#painting || !this.watched || !this.#answer.text || globalThis.document?.hidden) return;
+    if (this.#painting || !this.watched || !this.#answer.text) return;
     this.#painting = true;
+    // Nobody looked: how long the page was hidden is no wait for an answer.
+    if (globalThis.document?.hidden) return;
     // What a frame's callbacks change is painted right after them, before the next timer.
     this.core.clock.after(0, () => this.#measure("ttar"));
   }
