@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 . scripts/serve-for-tests.sh
 
-parts="kills cuts faults joiners crashes prefixes disk points seeds ledger model noise load"
+parts="kills cuts faults joiners crashes prefixes disk points seeds ledger model noise typescript load"
 ran=""
 failed=""
 
@@ -108,6 +108,14 @@ part_noise() {
 slope() {
   awk -v whole="$2" '$1 >= whole / 4 { n++; x += $1; y += $2; xx += $1 * $1; xy += $1 * $2 }
     END { if (n < 3) exit 1; printf "%.2f", (n * xy - x * y) / (n * xx - x * x) * 600 / 1024 }' "$1"
+}
+
+part_typescript() {
+  export TIDEWIRE_TEST_ROUNDS="${SOAK_TYPESCRIPT:-1000}"
+  say typescript "the TypeScript client: $TIDEWIRE_TEST_ROUNDS logs, each cut at every frame's border (a minute for 1,000)"
+  status=0
+  sdk/typescript/test.sh || status=$?
+  verdict "$status" "$TIDEWIRE_TEST_ROUNDS logs, every text is the log's"
 }
 
 part_load() {

@@ -88,6 +88,37 @@ test("a resumed log is asked for after the last offset, in its epoch", async () 
   client.close();
 });
 
+test("a lost frame is asked for once, however many come behind it, and one that comes twice is passed over", async () => {
+  const world = new World();
+  const events = Array.from({ length: 8 }, (_, offset) => ({ offset, type: "data", at: 1, data: offset }));
+  world.logs.set("task_x", { epoch: 5, events });
+  const client = world.connect();
+  const leave = client.follow("task_x").subscribe(() => {});
+  await world.open();
+  const follows = () => world.socket.heard.filter(({ op }) => op === "follow").map(({ after }) => after);
+  const { queue } = world.socket;
+  const frame = (from: number, to: number) => ({
+    op: "events",
+    log: "task_x",
+    epoch: 5,
+    events: events.slice(from, to),
+  });
+  queue.splice(
+    queue.findIndex(({ op }) => op === "events"),
+    queue.length,
+    frame(0, 2),
+    frame(0, 2),
+    frame(1, 3),
+  );
+  await world.flow();
+  expect(follows()).toEqual([undefined]);
+  queue.push(frame(4, 5), frame(5, 6), frame(6, 7));
+  await world.flow();
+  expect(follows()).toEqual([undefined, 2]);
+  leave();
+  client.close();
+});
+
 test("a log of another epoch is read again from its start, and readers of the text are told", async () => {
   const world = new World();
   const events = (word: string) => [0, 1].map((offset) => ({ offset, type: "text", at: 1, data: word }));
