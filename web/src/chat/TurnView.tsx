@@ -1,8 +1,8 @@
 // A message and its answer. Its key is the turn's from the first moment on, so that the ack changes nothing on the screen.
+import { useTask } from "@tidewire/react";
 import { memo, useEffect } from "react";
 import { Fault } from "../parts/Fault";
 import { Skeleton } from "../parts/Skeleton";
-import { useAnswer } from "../parts/useAnswer";
 import { client } from "../server";
 import { Answer } from "./Answer";
 import { again, complete, discard } from "./threads";
@@ -36,8 +36,7 @@ export const TurnView = memo(function TurnView({ turn, siblings, acts }: Props) 
 });
 
 function Answered({ turn, task, acts }: { turn: Turn; task: string; acts: TurnActs }) {
-  const answer = useAnswer(task);
-  if (!answer) return <div className="answer"><div className="tide" /><Skeleton /></div>;
+  const answer = useTask(task);
   const stop = () => void client.follow(task).stop().catch(() => {});
   const code = answer.error?.code ?? "";
   const retry = (alone = false) => {

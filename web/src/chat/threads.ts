@@ -162,7 +162,8 @@ export async function open(thread: string): Promise<void> {
       // What this tab knows of the prompt is whole, what a task keeps may be cut.
       return known?.task && !known.cut ? { ...one, prompt: known.prompt, cut: false } : one;
     });
-    put(...turns);
+    // What this tab is sending just now it hears of by its ack, which also knows since when the person waits.
+    put(...turns.filter(({ id }) => !busy.has(id)));
     // A send of which this browser does not know that it arrived.
     const arrived = new Set(turns.map(({ id }) => id));
     memory.write("outbox", memory.read<Turn[]>("outbox", []).filter(({ id }) => !arrived.has(id)));

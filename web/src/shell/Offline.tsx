@@ -1,11 +1,11 @@
 // Said once the connection has been gone for three seconds, or for good.
+import { useStatus } from "@tidewire/react";
 import { useEffect } from "react";
-import { useConnection } from "./useConnection";
 
 const SIGNED_OUT = ["unauthorized", "key_revoked", "key_expired"];
 
 export function Offline({ onRefused }: { onRefused: () => void }) {
-  const { state, error } = useConnection();
+  const { state, error } = useStatus();
   const refused = state === "closed" && SIGNED_OUT.includes(error?.code ?? "");
   useEffect(() => { if (refused) onRefused(); }, [refused, onRefused]);
   if (state !== "offline" && state !== "closed") return null;

@@ -1,12 +1,12 @@
 // How the page stands with the server: state, transport, round trip, version, and who one is.
+import { useStatus } from "@tidewire/react";
 import { session, type Caller } from "../server";
-import { useConnection } from "./useConnection";
 
 const WORDS = { connecting: "Connecting", open: "Connected", waiting: "Reconnecting", offline: "Offline", closed: "Closed" };
 const WIRES = { websocket: "WebSocket", sse: "Server-sent events" };
 
 export function StatusStrip({ who, onLeave }: { who: Caller | undefined; onLeave: () => void }) {
-  const { state, transport, roundTripMs, version } = useConnection();
+  const { state, transport, roundTripMs, version } = useStatus();
   const leave = () => void session.end().then(onLeave, onLeave);
   const signedIn = Boolean(who?.key ?? who?.role ?? who?.user);
   return (

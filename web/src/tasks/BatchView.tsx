@@ -1,6 +1,7 @@
 // A batch: one header for all of it, a row for each task, and the task that is looked at beside them.
 import type { BatchSnapshot, TaskRecord } from "@tidewire/client";
-import { useMemo, useState, useSyncExternalStore } from "react";
+import { useBatch } from "@tidewire/react";
+import { useMemo, useState } from "react";
 import { Fault } from "../parts/Fault";
 import { Skeleton } from "../parts/Skeleton";
 import { number, sentence } from "../parts/words";
@@ -18,8 +19,7 @@ const FILTERS = ["", "running", "queued", "done", "failed", "stopped"];
 const ALL_PAGES = 100;
 
 export function BatchView({ id, title }: { id: string; title: string }) {
-  const batch = client.followBatch(id);
-  const snapshot = useSyncExternalStore(batch.subscribe, () => batch.snapshot);
+  const snapshot = useBatch(id);
   const [filter, setFilter] = useState("");
   const [looked, setLooked] = useState<{ id: string; title: string }>();
   const [retried, setRetried] = useState<Record<string, string>>({});

@@ -1,11 +1,11 @@
 // The whole of one task, beside the list.
+import { useTask } from "@tidewire/react";
 import { useEffect } from "react";
 import { Answer } from "../chat/Answer";
-import { useAnswer } from "../parts/useAnswer";
 import { client } from "../server";
 
 export function Inspector({ id, title, onClose }: { id: string; title: string; onClose: () => void }) {
-  const answer = useAnswer(id);
+  const answer = useTask(id);
   useEffect(() => {
     const press = (event: KeyboardEvent) => { if (event.key === "Escape") onClose(); };
     addEventListener("keydown", press);

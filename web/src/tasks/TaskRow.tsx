@@ -1,8 +1,8 @@
 // One task of a batch: where it stands, the newest of its words, and what can be done. Followed only while it is seen.
+import { useTask } from "@tidewire/react";
 import { memo } from "react";
 import { hasEnded } from "../chat/Answer";
 import { standing } from "../parts/words";
-import { useAnswer } from "../parts/useAnswer";
 import { client } from "../server";
 
 // What fits into a row on a wide screen.
@@ -11,7 +11,7 @@ const TAIL_CHARS = 160;
 type Props = { id: string; title: string; looked: boolean; onLook: () => void; onRetry: () => void };
 
 export const TaskRow = memo(function TaskRow({ id, title: name, looked, onLook, onRetry }: Props) {
-  const answer = useAnswer(id);
+  const answer = useTask(id);
   const { status, text, error } = answer;
   const ended = hasEnded(status);
   return (
