@@ -1,6 +1,6 @@
 // The conversations: sent turns come from the server, unsent ones from this browser's outbox, and other tabs hear of both.
 // A send has one idempotency key from its first try to its last, so that no reload and no second tab doubles it.
-import type { Snapshot } from "@tidewire/client";
+import type { Snapshot, TaskRecord } from "@tidewire/client";
 import { useSyncExternalStore } from "react";
 import { memory, random } from "../memory";
 import { call, client, tasks, told } from "../server";
@@ -8,6 +8,8 @@ import { headings, lineage, metadata, promptOf, titleOf, turnOf, type Heading, t
 
 const MAX_HEADINGS = 200;
 const PAGE = 100;
+// Of a longer thread the newest thousand turns are shown: nobody scrolls up further, and no model reads further back.
+const MAX_PAGES = 10;
 
 type Thread = ReadonlyMap<string, Turn>;
 type State = { threads: ReadonlyMap<string, Thread>; headings: readonly Heading[]; next?: string | undefined; loaded: ReadonlySet<string>; fault?: Turn["error"] };
@@ -150,10 +152,22 @@ export async function complete(one: Turn): Promise<Turn> {
   return whole;
 }
 
+async function all(lane: string): Promise<TaskRecord[]> {
+  const found: TaskRecord[] = [];
+  let cursor: string | undefined;
+  for (let page = 0; page < MAX_PAGES; page += 1) {
+    const { tasks: some, next } = await tasks({ lane, limit: PAGE, cursor });
+    found.push(...some);
+    if (!next) break;
+    cursor = next;
+  }
+  return found;
+}
+
 /** The thread's turns as the server has them. */
 export async function open(thread: string): Promise<void> {
   try {
-    const { tasks: found } = await tasks({ lane: thread, limit: PAGE });
+    const found = await all(thread);
     let before: string | undefined;
     const turns = found.toReversed().map((task) => {
       const one = turnOf(task, thread, before);
