@@ -38,7 +38,7 @@ await test("the_suggestion_is_answered", async (context) => {
 await test("reloads_in_mid_answer_give_the_same_text_in_every_tab", async (context) => {
   const next = random(seed);
   const [tabs, reloads] = long ? [3, 20] : [2, 4];
-  const pace = { tokens: long ? 900 : 260, delay_ms: 20 };
+  const pace = { tokens: long ? 900 : 220, delay_ms: 20 };
   const pages = [await open(context, { pace })];
   await say(pages[0], STORY);
   await reach(pages[0], 0, ["running"], 10);
@@ -160,7 +160,7 @@ await test("a_refused_send_keeps_its_text_and_its_place", async (context) => {
 });
 
 await test("the_page_stays_where_the_reader_put_it", async (context) => {
-  const text = Array.from({ length: 400 }, (_, n) => `Line ${n} of a long answer.\n\n`).join(" ");
+  const text = Array.from({ length: 240 }, (_, n) => `Line ${n} of a long answer.\n\n`).join(" ");
   const page = await open(context, { pace: { text, delay_ms: 4 } });
   await say(page, STORY);
   await reach(page, 0, ["running"], 3_000);
@@ -341,7 +341,7 @@ for (const [name, look] of Object.entries(LOOKS)) {
     await look("tasks-new");
     await page.fill("#lines", Array.from({ length: 50 }, (_, n) => `Sea number ${n + 1}`).join("\n"));
     const told = "It is fed by rivers that bring salts from the rocks, and loses water to the air alone. Its salt is what has stayed behind over millions of years. Where fresh water comes in faster than it leaves, the surface is brackish.";
-    page.pace = (n) => (n % 17 === 5 ? { text: told, delay_ms: 5, fail_at: 5, fault: "invalid" } : { text: told, delay_ms: 30 + 3 * n });
+    page.pace = (n) => (n % 17 === 5 ? { text: told, delay_ms: 5, fail_at: 5, fault: "invalid" } : { text: told, delay_ms: 25 + n });
     await page.getByRole("button", { name: "Submit 50 tasks" }).click();
     await page.getByText(/^50: [1-9]\d* done, [1-9]\d* open/).waitFor();
     await look("tasks");
