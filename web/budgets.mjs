@@ -6,7 +6,9 @@ const app = new URL("./dist/app/", import.meta.url).pathname;
 const html = readFileSync(join(app, "index.html"), "utf8");
 const size = (name) => statSync(join(app, `${name}.gz`)).size;
 const first = [...html.matchAll(/(?:src|href)="\.\/([^"]+\.(?:js|css))"/g)].map(([, name]) => name);
-const all = readdirSync(join(app, "assets")).filter((name) => /\.(js|css)$/.test(name)).map((name) => `assets/${name}`);
+const all = readdirSync(join(app, "assets"))
+  .filter((name) => /\.(js|css)$/.test(name))
+  .map((name) => `assets/${name}`);
 const sum = (names, end) => names.filter((name) => name.endsWith(end)).reduce((total, name) => total + size(name), 0);
 const later = all.filter((name) => !first.includes(name));
 
@@ -20,6 +22,8 @@ const rows = [
 let over = 0;
 for (const [what, bytes, bar] of rows) {
   if (bytes > bar) over += 1;
-  console.log(`${what.padEnd(28)} ${(bytes / KB).toFixed(1).padStart(7)} kB   bar ${(bar / KB).toFixed(0).padStart(4)} kB   ${bytes > bar ? "OVER" : "ok"}`);
+  console.log(
+    `${what.padEnd(28)} ${(bytes / KB).toFixed(1).padStart(7)} kB   bar ${(bar / KB).toFixed(0).padStart(4)} kB   ${bytes > bar ? "OVER" : "ok"}`,
+  );
 }
 process.exit(over ? 1 : 0);

@@ -55,8 +55,18 @@ function Frame({ who, onLeave }: { who: Caller | undefined; onLeave: () => void 
     <div className="shell">
       <Rail page={page === "tasks" ? "tasks" : "chat"} onPalette={() => setPalette(true)} />
       <Offline onRefused={onLeave} />
-      <Suspense fallback={<div className="page"><div /><div className="content column"><Skeleton /></div></div>}>
-        {who && (page === "tasks" ? <TasksPage batch={rest[0] || undefined} /> : <ChatPage thread={rest[0] || undefined} />)}
+      <Suspense
+        fallback={
+          <div className="page">
+            <div />
+            <div className="content column">
+              <Skeleton />
+            </div>
+          </div>
+        }
+      >
+        {who &&
+          (page === "tasks" ? <TasksPage batch={rest[0] || undefined} /> : <ChatPage thread={rest[0] || undefined} />)}
       </Suspense>
       <StatusStrip who={who} onLeave={onLeave} />
       <Suspense>{palette && <Palette onClose={() => setPalette(false)} />}</Suspense>
@@ -65,4 +75,8 @@ function Frame({ who, onLeave }: { who: Caller | undefined; onLeave: () => void 
   );
 }
 
-const Said = () => <p className="unseen" role="status">{useSaid()}</p>;
+const Said = () => (
+  <p className="unseen" role="status">
+    {useSaid()}
+  </p>
+);

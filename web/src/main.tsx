@@ -7,4 +7,10 @@ import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/shell.css";
 
-createRoot(document.getElementById("app")!).render(<StrictMode><TidewireProvider client={client}><App /></TidewireProvider></StrictMode>);
+createRoot(document.getElementById("app")!).render(
+  <StrictMode>
+    <TidewireProvider client={client}>
+      <App />
+    </TidewireProvider>
+  </StrictMode>,
+);

@@ -18,4 +18,5 @@ export const memory = {
 };
 
 /** Not crypto.randomUUID: pages that came over plain HTTP from another machine do not have it. */
-export const random = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+export const random = () =>
+  [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -10,8 +10,11 @@ export function say(text: string) {
 }
 
 export function useSaid(): string {
-  return useSyncExternalStore((changed) => {
-    listeners.add(changed);
-    return () => listeners.delete(changed);
-  }, () => line);
+  return useSyncExternalStore(
+    (changed) => {
+      listeners.add(changed);
+      return () => listeners.delete(changed);
+    },
+    () => line,
+  );
 }

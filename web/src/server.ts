@@ -12,21 +12,41 @@ export async function call<T>(path: string, init: RequestInit & { json?: unknown
   if (json !== undefined) headers.set("content-type", "application/json");
   let answer: Response;
   try {
-    answer = await fetch(new URL(path, base), { method: json === undefined ? "GET" : "POST", ...rest, headers, body: json === undefined ? null : JSON.stringify(json) });
+    answer = await fetch(new URL(path, base), {
+      method: json === undefined ? "GET" : "POST",
+      ...rest,
+      headers,
+      body: json === undefined ? null : JSON.stringify(json),
+    });
   } catch (error) {
     throw new TidewireError({ code: "network", message: `The server did not answer: ${(error as Error).message}` });
   }
   const request = answer.headers.get("x-request-id") ?? undefined;
   if (!answer.ok) {
-    const body = await answer.json().catch(() => undefined) as { error?: { code: string; message: string; retry_after_ms?: number } } | undefined;
-    throw new TidewireError(body?.error ?? { code: `http_${answer.status}`, message: answer.statusText }, answer.status, request);
+    const body = (await answer.json().catch(() => undefined)) as
+      { error?: { code: string; message: string; retry_after_ms?: number } } | undefined;
+    throw new TidewireError(
+      body?.error ?? { code: `http_${answer.status}`, message: answer.statusText },
+      answer.status,
+      request,
+    );
   }
   const text = await answer.text();
   return (answer.headers.get("content-type")?.includes("json") ? JSON.parse(text) : text) as T;
 }
 
-export interface Caller { name: string; tenant: string; key?: string; user?: string; role?: string; scopes: string[] }
-export interface Page { tasks: TaskRecord[]; next?: string }
+export interface Caller {
+  name: string;
+  tenant: string;
+  key?: string;
+  user?: string;
+  role?: string;
+  scopes: string[];
+}
+export interface Page {
+  tasks: TaskRecord[];
+  next?: string;
+}
 
 export const session = {
   who: () => call<Caller>("v1/session"),
@@ -40,12 +60,14 @@ export const models = () => call<{ data: { id: string }[] }>("v1/models").then((
 /** A page of tasks, newest first. */
 export function tasks(filter: Record<string, string | number | undefined>): Promise<Page> {
   const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(filter)) if (value !== undefined && value !== "") query.set(name, String(value));
+  for (const [name, value] of Object.entries(filter))
+    if (value !== undefined && value !== "") query.set(name, String(value));
   return call<Page>(`v1/tasks?${query}`);
 }
 
 /** The words of an error for a person, and the code that names it. */
 export const told = (error: unknown): { code: string; message: string; requestId?: string } => {
-  if (error instanceof TidewireError) return { code: error.code, message: error.message, ...(error.requestId ? { requestId: error.requestId } : {}) };
+  if (error instanceof TidewireError)
+    return { code: error.code, message: error.message, ...(error.requestId ? { requestId: error.requestId } : {}) };
   return { code: "internal", message: error instanceof Error ? error.message : String(error) };
 };

@@ -6,7 +6,9 @@ import { Confidence } from "../src/parts/Confidence";
 import { ago, standing } from "../src/parts/words";
 
 it("a stale answer says its age and, on demand, why it is shown", () => {
-  const markup = renderToStaticMarkup(<Age note={{ state: "stale", age_ms: 5 * 60_000, reason: "upstream_timeout" }} since={Date.now()} />);
+  const markup = renderToStaticMarkup(
+    <Age note={{ state: "stale", age_ms: 5 * 60_000, reason: "upstream_timeout" }} since={Date.now()} />,
+  );
   expect(markup).toContain("Last updated 5 min ago");
   expect(markup).toContain("Reason: upstream_timeout.");
   expect(markup).toContain("warn");
@@ -22,7 +24,12 @@ it("confidence is a word, five segments, and what it rests on", () => {
   expect(unknown).toContain('data-level="0"');
 });
 
-it.each([[10_000, "just now"], [5 * 60_000, "5 min ago"], [3 * 3_600_000, "3 h ago"], [50 * 3_600_000, "2 d ago"]])("%i ms is %s", (ms, words) => expect(ago(ms)).toBe(words));
+it.each([
+  [10_000, "just now"],
+  [5 * 60_000, "5 min ago"],
+  [3 * 3_600_000, "3 h ago"],
+  [50 * 3_600_000, "2 d ago"],
+])("%i ms is %s", (ms, words) => expect(ago(ms)).toBe(words));
 
 it.each([
   [{ status: "queued", place: 0 }, "Next in line"],

@@ -6,7 +6,13 @@ import { BlockView, safeAddress } from "../src/prose/render";
 import { SAMPLES, soup } from "./samples";
 
 const markup = (tokens: ReturnType<Blocks["update"]>) =>
-  renderToStaticMarkup(<>{tokens.map((token, at) => <BlockView key={at} token={token} />)}</>);
+  renderToStaticMarkup(
+    <>
+      {tokens.map((token, at) => (
+        <BlockView key={at} token={token} />
+      ))}
+    </>,
+  );
 const whole = (text: string) => markup(new Blocks().update(text, false));
 const live = (text: string) => markup(new Blocks().update(text, true));
 
@@ -68,7 +74,12 @@ describe("a text that grows", () => {
 
   it("lets a definition at the end reach a reference at the beginning", () => {
     const text = "See [the sea] first.\n\nText.\n\nMore.\n\nEven more.\n\n[the sea]: https://example.com/sea";
-    expect(streamed(text, [...text].map((_, at) => at))).toContain('href="https://example.com/sea"');
+    expect(
+      streamed(
+        text,
+        [...text].map((_, at) => at),
+      ),
+    ).toContain('href="https://example.com/sea"');
   });
 });
 
@@ -90,7 +101,8 @@ describe("what is half written", () => {
   ])("%j", (text, shown) => expect(live(text)).toBe(shown));
 
   it("shows a table's first line as its head", () => {
-    for (const text of ["| a | b |", "| a | b |\n", "| a | b |\n|--", "| a | b |\n|---|---|"]) expect(live(text)).toMatch(/<thead><tr><th scope="col">a<\/th><th scope="col">b<\/th>/);
+    for (const text of ["| a | b |", "| a | b |\n", "| a | b |\n|--", "| a | b |\n|---|---|"])
+      expect(live(text)).toMatch(/<thead><tr><th scope="col">a<\/th><th scope="col">b<\/th>/);
   });
 
   it("shows an open fence as code", () => {
@@ -104,16 +116,30 @@ describe("what is half written", () => {
 
 describe("hostile text", () => {
   it("makes no element of its own", () => {
-    const text = '<script>alert(1)</script>\n\n<img src=x onerror=alert(1)> and <b onclick="x">b</b>\n\n<iframe srcdoc="<script>1</script>"></iframe>';
+    const text =
+      '<script>alert(1)</script>\n\n<img src=x onerror=alert(1)> and <b onclick="x">b</b>\n\n<iframe srcdoc="<script>1</script>"></iframe>';
     expect(whole(text)).not.toMatch(/<(script|img|iframe|b)\b/);
     expect(whole(text)).toContain("&lt;script&gt;");
   });
 
-  it.each(["javascript:alert(1)", "JaVaScRiPt:alert(1)", "java&#115;cript:alert(1)", "java\tscript:alert(1)", "data:text/html,x", "vbscript:x", "blob:x", "file:///etc/passwd", "//example.com", "/v1/tasks", " javascript:x"])(
-    "opens nothing at %j", (href) => expect(safeAddress(href)).toBeUndefined());
+  it.each([
+    "javascript:alert(1)",
+    "JaVaScRiPt:alert(1)",
+    "java&#115;cript:alert(1)",
+    "java\tscript:alert(1)",
+    "data:text/html,x",
+    "vbscript:x",
+    "blob:x",
+    "file:///etc/passwd",
+    "//example.com",
+    "/v1/tasks",
+    " javascript:x",
+  ])("opens nothing at %j", (href) => expect(safeAddress(href)).toBeUndefined());
 
   it("links where a link is safe", () => {
-    expect(whole("[a](https://example.com/?a=1&b=2) <mailto:a@example.com>")).toContain('href="https://example.com/?a=1&amp;b=2" target="_blank" rel="noopener noreferrer nofollow"');
+    expect(whole("[a](https://example.com/?a=1&b=2) <mailto:a@example.com>")).toContain(
+      'href="https://example.com/?a=1&amp;b=2" target="_blank" rel="noopener noreferrer nofollow"',
+    );
     expect(whole("[x](javascript:alert(1)) ![y](javascript:alert(1))")).toBe("<p><span>x</span> <span>y</span></p>");
   });
 
@@ -122,7 +148,27 @@ describe("hostile text", () => {
   });
 
   it("bears depth and length without harm", { timeout: 30_000 }, () => {
-    const hostile = [">".repeat(20_000) + " a", "> ".repeat(20_000), "- ".repeat(5_000) + "x", "1. ".repeat(5_000) + "x", "[".repeat(20_000), "*a ".repeat(7_000), "**a".repeat(7_000), "`".repeat(9_000) + "a", "![".repeat(8_000), "<".repeat(20_000), "|a".repeat(9_000) + "|\n" + "|-".repeat(9_000) + "|\n", "_".repeat(20_000), "a\n".repeat(9_000), "\0\u202e\ufeff\ud800", "[a](".repeat(5_000), "~".repeat(20_000) + "a", " ".repeat(20_000) + "- x", "(".repeat(20_000), "&#x110000; &#xd800; &#0;"];
+    const hostile = [
+      ">".repeat(20_000) + " a",
+      "> ".repeat(20_000),
+      "- ".repeat(5_000) + "x",
+      "1. ".repeat(5_000) + "x",
+      "[".repeat(20_000),
+      "*a ".repeat(7_000),
+      "**a".repeat(7_000),
+      "`".repeat(9_000) + "a",
+      "![".repeat(8_000),
+      "<".repeat(20_000),
+      "|a".repeat(9_000) + "|\n" + "|-".repeat(9_000) + "|\n",
+      "_".repeat(20_000),
+      "a\n".repeat(9_000),
+      "\0\u202e\ufeff\ud800",
+      "[a](".repeat(5_000),
+      "~".repeat(20_000) + "a",
+      " ".repeat(20_000) + "- x",
+      "(".repeat(20_000),
+      "&#x110000; &#xd800; &#0;",
+    ];
     for (const text of hostile) {
       const began = performance.now();
       expect(streamed(text, [1, text.length >> 1, text.length - 1]).length, text.slice(0, 20)).toBeGreaterThan(0);

@@ -22,17 +22,33 @@ export function Answer({ answer, onStop, acts }: { answer: Snapshot; onStop: () 
       <div className="tide" />
       <div className="line">
         <span className="unseen">Answer:</span>
-        <span className="state number" data-state={status}>{standing(answer)}</span>
+        <span className="state number" data-state={status}>
+          {standing(answer)}
+        </span>
         {cache && <Age note={cache} since={startedAt ?? Date.now()} />}
         <span className="push row">
           {!live && text && <CopyButton text={() => text} what="answer" />}
-          {live && <button type="button" className="small" onClick={onStop}>Stop</button>}
+          {live && (
+            <button type="button" className="small" onClick={onStop}>
+              Stop
+            </button>
+          )}
         </span>
       </div>
-      {reasoning && <details className="reasoning"><summary>Reasoning</summary><p>{reasoning}</p></details>}
+      {reasoning && (
+        <details className="reasoning">
+          <summary>Reasoning</summary>
+          <p>{reasoning}</p>
+        </details>
+      )}
       {text ? <Prose text={text} live={live} /> : live && <Skeleton />}
       {status === "failed" && error && (
-        <Fault error={{ code: error.code, message: error.message, requestId: error.requestId }} kept={text ? "What had come until then is kept above." : "Your message is kept."}>{acts}</Fault>
+        <Fault
+          error={{ code: error.code, message: error.message, requestId: error.requestId }}
+          kept={text ? "What had come until then is kept above." : "Your message is kept."}
+        >
+          {acts}
+        </Fault>
       )}
       {!live && <Figures answer={answer} acts={status === "failed" ? undefined : acts} />}
     </div>
@@ -45,7 +61,11 @@ function Figures({ answer, acts }: { answer: Snapshot; acts: ReactNode }) {
   const shown = [
     ttftMs !== undefined && `first token ${time(ttftMs)}`,
     usage && `${about}${number(usage.input_tokens)} in, ${number(usage.output_tokens)} out`,
-    usage && startedAt && endedAt && endedAt > startedAt && `${((usage.output_tokens * 1000) / (endedAt - startedAt)).toFixed(1)} tokens/s`,
+    usage &&
+      startedAt &&
+      endedAt &&
+      endedAt > startedAt &&
+      `${((usage.output_tokens * 1000) / (endedAt - startedAt)).toFixed(1)} tokens/s`,
     cost !== undefined && dollars(cost),
     finishReason === "length" && "cut at the length limit",
     attempt !== undefined && attempt > 1 && `${attempt} attempts`,
@@ -53,9 +73,13 @@ function Figures({ answer, acts }: { answer: Snapshot; acts: ReactNode }) {
   ].filter(Boolean) as string[];
   return (
     <div className="figures number">
-      {shown.map((text, at) => <span key={at}>{text}</span>)}
+      {shown.map((text, at) => (
+        <span key={at}>{text}</span>
+      ))}
       {logprobs && <Confidence logprobs={logprobs} />}
-      <a className="id" href={`./v1/tasks/${id}`} target="_blank" rel="noopener">{id}</a>
+      <a className="id" href={`./v1/tasks/${id}`} target="_blank" rel="noopener">
+        {id}
+      </a>
       {acts && <span className="row push">{acts}</span>}
     </div>
   );

@@ -22,11 +22,22 @@ const SHOWN = 30;
 export function ChatPage({ thread }: { thread: string | undefined }) {
   // A new thread has its id before its first message, and goes there with it.
   const [fresh, setFresh] = useState(() => `chat-${random()}`);
-  useEffect(() => { if (!thread) setFresh(`chat-${random()}`); }, [thread]);
-  useEffect(() => { void list(); }, []);
+  useEffect(() => {
+    if (!thread) setFresh(`chat-${random()}`);
+  }, [thread]);
+  useEffect(() => {
+    void list();
+  }, []);
   return (
     <div className="page">
-      <ListPanel title="Chats" action={<button type="button" className="small" onClick={() => go("chat")}>New</button>}>
+      <ListPanel
+        title="Chats"
+        action={
+          <button type="button" className="small" onClick={() => go("chat")}>
+            New
+          </button>
+        }
+      >
         <ThreadList current={thread} />
       </ListPanel>
       <ThreadView key={thread ?? fresh} id={thread ?? fresh} isNew={!thread} />
@@ -49,7 +60,9 @@ function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
     if (isNew) return;
     void open(id);
     // Another device may have gone on meanwhile.
-    const back = () => { if (!document.hidden) void open(id); };
+    const back = () => {
+      if (!document.hidden) void open(id);
+    };
     document.addEventListener("visibilitychange", back);
     return () => document.removeEventListener("visibilitychange", back);
   }, [id, isNew]);
@@ -73,7 +86,11 @@ function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
   };
   const stopNewest = () => {
     const task = path.findLast((turn) => turn.task && !hasEnded(client.follow(turn.task).snapshot.status))?.task;
-    if (task) void client.follow(task).stop().catch(() => {});
+    if (task)
+      void client
+        .follow(task)
+        .stop()
+        .catch(() => {});
   };
   const title = isNew ? "New chat" : (headings.find((one) => one.id === id)?.title ?? "Chat");
   const visible = path.slice(-shown);
@@ -83,22 +100,55 @@ function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
         <OpenList />
         <h1>{title}</h1>
         {names.length > 1 && (
-          <label className="pick"><span className="unseen">Model</span>
-            <select id="model" value={model} onChange={(event) => chooseModel(event.target.value)}>{names.map((name) => <option key={name}>{name}</option>)}</select>
+          <label className="pick">
+            <span className="unseen">Model</span>
+            <select id="model" value={model} onChange={(event) => chooseModel(event.target.value)}>
+              {names.map((name) => (
+                <option key={name}>{name}</option>
+              ))}
+            </select>
           </label>
         )}
       </header>
       <main ref={scroller} className="scroll" tabIndex={0} aria-label="Conversation" aria-live="off">
         <div className="column turns">
-          {path.length > shown && <button type="button" className="small earlier" onClick={() => setShown(shown + SHOWN)}>Show {Math.min(SHOWN, path.length - shown)} earlier</button>}
-          {fault && !isNew && path.length === 0 && <Fault error={fault}><button type="button" className="small" onClick={() => void open(id)}>Retry</button></Fault>}
-          {visible.map((turn) => <TurnView key={turn.id} turn={turn} siblings={byAfter.get(turn.after && byAfter.has(turn.after) ? turn.after : "") ?? []} acts={acts} />)}
+          {path.length > shown && (
+            <button type="button" className="small earlier" onClick={() => setShown(shown + SHOWN)}>
+              Show {Math.min(SHOWN, path.length - shown)} earlier
+            </button>
+          )}
+          {fault && !isNew && path.length === 0 && (
+            <Fault error={fault}>
+              <button type="button" className="small" onClick={() => void open(id)}>
+                Retry
+              </button>
+            </Fault>
+          )}
+          {visible.map((turn) => (
+            <TurnView
+              key={turn.id}
+              turn={turn}
+              siblings={byAfter.get(turn.after && byAfter.has(turn.after) ? turn.after : "") ?? []}
+              acts={acts}
+            />
+          ))}
           {path.length === 0 && (isNew || (loaded.has(id) && !fault)) && <Empty model={model} onAsk={say} />}
         </div>
       </main>
       <section className="foot" aria-label="Write">
-        {!follows && <button type="button" className="chip latest" onClick={toEnd}>Latest <span aria-hidden="true">↓</span></button>}
-        <Composer thread={isNew ? "new" : id} draft={draft} editing={editing !== undefined} onSend={say} onCancel={cancel} onStop={stopNewest} />
+        {!follows && (
+          <button type="button" className="chip latest" onClick={toEnd}>
+            Latest <span aria-hidden="true">↓</span>
+          </button>
+        )}
+        <Composer
+          thread={isNew ? "new" : id}
+          draft={draft}
+          editing={editing !== undefined}
+          onSend={say}
+          onCancel={cancel}
+          onStop={stopNewest}
+        />
       </section>
     </div>
   );

@@ -2,7 +2,14 @@
 import { useEffect, useRef, useState, type KeyboardEvent } from "react";
 import { memory } from "../memory";
 
-type Props = { thread: string; draft: { text: string; at: number } | undefined; editing: boolean; onSend: (text: string) => void; onCancel: () => void; onStop: () => void };
+type Props = {
+  thread: string;
+  draft: { text: string; at: number } | undefined;
+  editing: boolean;
+  onSend: (text: string) => void;
+  onCancel: () => void;
+  onStop: () => void;
+};
 
 export function Composer({ thread, draft, editing, onSend, onCancel, onStop }: Props) {
   const [text, setText] = useState(() => memory.read<string>(`draft.${thread}`, ""));
@@ -41,13 +48,42 @@ export function Composer({ thread, draft, editing, onSend, onCancel, onStop }: P
     submit();
   };
   return (
-    <form className="composer column" onSubmit={(event) => { event.preventDefault(); submit(); }}>
-      {editing && <div className="chip editing">Sends as another version of your message <button type="button" className="link" onClick={onCancel}>Cancel</button></div>}
-      <label className="unseen" htmlFor="prompt">Your message</label>
-      <textarea id="prompt" ref={area} rows={1} value={text} placeholder="Message" autoComplete="off" enterKeyHint="send" aria-describedby="keys"
-        onChange={(event) => write(event.target.value)} onKeyDown={press} />
-      <button type="submit" className="main" disabled={!text.trim()}>Send</button>
-      <p id="keys" className="unseen">Enter sends, Shift and Enter breaks the line, Escape stops the newest answer.</p>
+    <form
+      className="composer column"
+      onSubmit={(event) => {
+        event.preventDefault();
+        submit();
+      }}
+    >
+      {editing && (
+        <div className="chip editing">
+          Sends as another version of your message{" "}
+          <button type="button" className="link" onClick={onCancel}>
+            Cancel
+          </button>
+        </div>
+      )}
+      <label className="unseen" htmlFor="prompt">
+        Your message
+      </label>
+      <textarea
+        id="prompt"
+        ref={area}
+        rows={1}
+        value={text}
+        placeholder="Message"
+        autoComplete="off"
+        enterKeyHint="send"
+        aria-describedby="keys"
+        onChange={(event) => write(event.target.value)}
+        onKeyDown={press}
+      />
+      <button type="submit" className="main" disabled={!text.trim()}>
+        Send
+      </button>
+      <p id="keys" className="unseen">
+        Enter sends, Shift and Enter breaks the line, Escape stops the newest answer.
+      </p>
     </form>
   );
 }

@@ -10,10 +10,18 @@ export function Empty({ model, onAsk }: { model: string | undefined; onAsk: (pro
   return (
     <section className="empty">
       <h2>Ask something. It will not get lost.</h2>
-      <p className="muted">Every answer is a log on the server. Reload, lose the network or close the tab: it goes on, and you come back to the same word.</p>
-      <button type="button" className="suggest" onClick={() => onAsk(SUGGESTION)}>{SUGGESTION} <span aria-hidden="true">→</span></button>
+      <p className="muted">
+        Every answer is a log on the server. Reload, lose the network or close the tab: it goes on, and you come back to
+        the same word.
+      </p>
+      <button type="button" className="suggest" onClick={() => onAsk(SUGGESTION)}>
+        {SUGGESTION} <span aria-hidden="true">→</span>
+      </button>
       <p className="muted">Or from a terminal:</p>
-      <div className="curl"><code>{curl}</code><CopyButton text={() => curl} what="command" /></div>
+      <div className="curl">
+        <code>{curl}</code>
+        <CopyButton text={() => curl} what="command" />
+      </div>
     </section>
   );
 }

@@ -27,7 +27,9 @@ export const TurnView = memo(function TurnView({ turn, siblings, acts }: Props) 
         <div className="row">
           <Mark turn={turn} />
           <Branches turn={turn} siblings={siblings} choose={acts.choose} />
-          <button type="button" className="quiet small" onClick={() => acts.edit(turn)}>Edit</button>
+          <button type="button" className="quiet small" onClick={() => acts.edit(turn)}>
+            Edit
+          </button>
         </div>
       </div>
       {turn.task ? <Answered turn={turn} task={turn.task} acts={acts} /> : <Unsent turn={turn} acts={acts} />}
@@ -37,43 +39,85 @@ export const TurnView = memo(function TurnView({ turn, siblings, acts }: Props) 
 
 function Answered({ turn, task, acts }: { turn: Turn; task: string; acts: TurnActs }) {
   const answer = useTask(task);
-  const stop = () => void client.follow(task).stop().catch(() => {});
+  const stop = () =>
+    void client
+      .follow(task)
+      .stop()
+      .catch(() => {});
   const code = answer.error?.code ?? "";
   const retry = (alone = false) => {
     const next = again(turn, alone);
     acts.choose(next.after ?? "", next.id);
   };
   return (
-    <Answer answer={answer} onStop={stop} acts={<>
-      <button type="button" className="quiet small" onClick={() => retry()}>{answer.status === "done" ? "Ask again" : "Retry"}</button>
-      {turn.after && ["context_too_long", "too_large"].includes(code) && <button type="button" className="quiet small" onClick={() => retry(true)}>Retry without the earlier messages</button>}
-      {answer.status === "failed" && <button type="button" className="quiet small" onClick={() => acts.edit(turn)}>Edit</button>}
-    </>} />
+    <Answer
+      answer={answer}
+      onStop={stop}
+      acts={
+        <>
+          <button type="button" className="quiet small" onClick={() => retry()}>
+            {answer.status === "done" ? "Ask again" : "Retry"}
+          </button>
+          {turn.after && ["context_too_long", "too_large"].includes(code) && (
+            <button type="button" className="quiet small" onClick={() => retry(true)}>
+              Retry without the earlier messages
+            </button>
+          )}
+          {answer.status === "failed" && (
+            <button type="button" className="quiet small" onClick={() => acts.edit(turn)}>
+              Edit
+            </button>
+          )}
+        </>
+      }
+    />
   );
 }
 
 function Unsent({ turn, acts }: { turn: Turn; acts: TurnActs }) {
   if (turn.state !== "refused") {
-    return <div className="answer" data-state="sending"><div className="tide" /><div className="line"><span className="state">{turn.state === "held" ? "Waits for the answer above" : "Sending"}</span></div>{turn.state === "sending" && <Skeleton />}</div>;
+    return (
+      <div className="answer" data-state="sending">
+        <div className="tide" />
+        <div className="line">
+          <span className="state">{turn.state === "held" ? "Waits for the answer above" : "Sending"}</span>
+        </div>
+        {turn.state === "sending" && <Skeleton />}
+      </div>
+    );
   }
   return (
     <div className="answer" data-state="refused">
       <Fault error={turn.error ?? { code: "internal", message: "It was not sent." }} kept="Your message is kept.">
-        <button type="button" className="small" onClick={() => again(turn)}>Retry</button>
-        <button type="button" className="small" onClick={() => acts.edit(turn)}>Edit</button>
-        <button type="button" className="quiet small" onClick={() => discard(turn)}>Discard</button>
+        <button type="button" className="small" onClick={() => again(turn)}>
+          Retry
+        </button>
+        <button type="button" className="small" onClick={() => acts.edit(turn)}>
+          Edit
+        </button>
+        <button type="button" className="quiet small" onClick={() => discard(turn)}>
+          Discard
+        </button>
       </Fault>
     </div>
   );
 }
 
 const MARKS: Record<Turn["state"], [string, string]> = {
-  held: ["◷", "Waits to be sent"], sending: ["◷", "Sending"], sent: ["✓", "Received by the server"], refused: ["!", "Not sent"],
+  held: ["◷", "Waits to be sent"],
+  sending: ["◷", "Sending"],
+  sent: ["✓", "Received by the server"],
+  refused: ["!", "Not sent"],
 };
 
 function Mark({ turn }: { turn: Turn }) {
   const [sign, words] = MARKS[turn.state];
-  return <span className="mark" title={words}><span aria-hidden="true">{sign}</span><span className="unseen">{words}</span></span>;
+  return (
+    <span className="mark" title={words}>
+      <span aria-hidden="true">{sign}</span>
+      <span className="unseen">{words}</span>
+    </span>
+  );
 }
 
 function Branches({ turn, siblings, choose }: { turn: Turn; siblings: readonly Turn[]; choose: TurnActs["choose"] }) {
@@ -82,9 +126,25 @@ function Branches({ turn, siblings, choose }: { turn: Turn; siblings: readonly T
   const to = (step: number) => choose(turn.after ?? "", siblings[at + step]!.id);
   return (
     <span className="branches number">
-      <button type="button" className="quiet small" aria-label="Earlier version" disabled={at <= 0} onClick={() => to(-1)}>‹</button>
+      <button
+        type="button"
+        className="quiet small"
+        aria-label="Earlier version"
+        disabled={at <= 0}
+        onClick={() => to(-1)}
+      >
+        ‹
+      </button>
       {at + 1} of {siblings.length}
-      <button type="button" className="quiet small" aria-label="Later version" disabled={at >= siblings.length - 1} onClick={() => to(1)}>›</button>
+      <button
+        type="button"
+        className="quiet small"
+        aria-label="Later version"
+        disabled={at >= siblings.length - 1}
+        onClick={() => to(1)}
+      >
+        ›
+      </button>
     </span>
   );
 }

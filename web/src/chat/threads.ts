@@ -12,7 +12,13 @@ const PAGE = 100;
 const MAX_PAGES = 10;
 
 type Thread = ReadonlyMap<string, Turn>;
-type State = { threads: ReadonlyMap<string, Thread>; headings: readonly Heading[]; next?: string | undefined; loaded: ReadonlySet<string>; fault?: Turn["error"] };
+type State = {
+  threads: ReadonlyMap<string, Thread>;
+  headings: readonly Heading[];
+  next?: string | undefined;
+  loaded: ReadonlySet<string>;
+  fault?: Turn["error"];
+};
 
 let state: State = { threads: new Map(), headings: memory.read<Heading[]>("threads", []), loaded: new Set() };
 const listeners = new Set<() => void>();
@@ -26,10 +32,13 @@ function set(change: Partial<State>) {
 }
 
 export function useThreads(): State {
-  return useSyncExternalStore((changed) => {
-    listeners.add(changed);
-    return () => listeners.delete(changed);
-  }, () => state);
+  return useSyncExternalStore(
+    (changed) => {
+      listeners.add(changed);
+      return () => listeners.delete(changed);
+    },
+    () => state,
+  );
 }
 
 const turn = (thread: string, id: string) => state.threads.get(thread)?.get(id);
@@ -76,7 +85,10 @@ export function again(one: Turn, alone = false): Turn {
 }
 
 export function discard(one: Turn) {
-  memory.write("outbox", memory.read<Turn[]>("outbox", []).filter(({ id }) => id !== one.id));
+  memory.write(
+    "outbox",
+    memory.read<Turn[]>("outbox", []).filter(({ id }) => id !== one.id),
+  );
   const left = new Map(state.threads.get(one.thread));
   left.delete(one.id);
   set({ threads: new Map(state.threads).set(one.thread, left) });
@@ -95,8 +107,12 @@ async function push(one: Turn) {
     change({ ...one, state: "sending" });
     const title = titleOf((before[0] ?? one).prompt);
     const task = await client.submit({
-      input: [...messages, { role: "user", content: one.prompt }], route: one.model, lane: one.thread,
-      priority: "interactive", idempotencyKey: `chat-${one.id}`, metadata: metadata(one, title),
+      input: [...messages, { role: "user", content: one.prompt }],
+      route: one.model,
+      lane: one.thread,
+      priority: "interactive",
+      idempotencyKey: `chat-${one.id}`,
+      metadata: metadata(one, title),
     });
     change({ ...one, state: "sent", task: task.id });
   } catch (error) {
@@ -113,7 +129,10 @@ async function said(earlier: Turn): Promise<{ role: string; content: string }[]>
   const snapshot = await end(found.task);
   if (snapshot.status === "failed" || !snapshot.text) return [];
   if (found.cut) found = await complete(found);
-  return [{ role: "user", content: found.prompt }, { role: "assistant", content: snapshot.text }];
+  return [
+    { role: "user", content: found.prompt },
+    { role: "assistant", content: snapshot.text },
+  ];
 }
 
 /** The turn once its task is known, or once it never will be. */
@@ -180,7 +199,10 @@ export async function open(thread: string): Promise<void> {
     put(...turns.filter(({ id }) => !busy.has(id)));
     // A send of which this browser does not know that it arrived.
     const arrived = new Set(turns.map(({ id }) => id));
-    memory.write("outbox", memory.read<Turn[]>("outbox", []).filter(({ id }) => !arrived.has(id)));
+    memory.write(
+      "outbox",
+      memory.read<Turn[]>("outbox", []).filter(({ id }) => !arrived.has(id)),
+    );
     set({ loaded: new Set(state.loaded).add(thread), fault: undefined });
   } catch (error) {
     set({ fault: told(error), loaded: new Set(state.loaded).add(thread) });
@@ -202,7 +224,9 @@ export async function list(more = false): Promise<void> {
 export function begin() {
   const unsent = memory.read<Turn[]>("outbox", []);
   put(...unsent);
-  for (const one of unsent) if (one.state !== "refused") void open(one.thread).then(() => (turn(one.thread, one.id)?.task ? undefined : push(one)));
+  for (const one of unsent)
+    if (one.state !== "refused")
+      void open(one.thread).then(() => (turn(one.thread, one.id)?.task ? undefined : push(one)));
   if (!others) return;
   others.onmessage = ({ data }: MessageEvent<Turn>) => {
     put(data);

@@ -18,7 +18,11 @@ export interface Turn {
   error?: { code: string; message: string; requestId?: string | undefined } | undefined;
 }
 
-export interface Heading { id: string; title: string; at: number }
+export interface Heading {
+  id: string;
+  title: string;
+  at: number;
+}
 
 const APP = "chat";
 // A task's metadata may have 4 KiB as JSON; the rest of it is ids and a title.
@@ -38,7 +42,10 @@ export function metadata(turn: Turn, title: string): Record<string, unknown> {
   let prompt = turn.prompt;
   while (bytes(prompt) > MAX_PROMPT_BYTES) prompt = prompt.slice(0, Math.floor(prompt.length / 2));
   return {
-    app: APP, turn: turn.id, title, prompt,
+    app: APP,
+    turn: turn.id,
+    title,
+    prompt,
     ...(turn.after ? { after: turn.after } : {}),
     ...(prompt.length < turn.prompt.length ? { cut: true } : {}),
   };
@@ -50,8 +57,15 @@ const text = (value: unknown) => (typeof value === "string" ? value : undefined)
 export function turnOf(task: TaskRecord, thread: string, before?: string): Turn {
   const kept = task.metadata?.app === APP ? task.metadata : undefined;
   return {
-    id: text(kept?.turn) ?? task.id, thread, task: task.id, model: task.model, sentAt: task.submitted_at, state: "sent",
-    after: kept ? text(kept.after) : before, prompt: text(kept?.prompt) ?? "", cut: kept ? kept.cut === true : true,
+    id: text(kept?.turn) ?? task.id,
+    thread,
+    task: task.id,
+    model: task.model,
+    sentAt: task.submitted_at,
+    state: "sent",
+    after: kept ? text(kept.after) : before,
+    prompt: text(kept?.prompt) ?? "",
+    cut: kept ? kept.cut === true : true,
   };
 }
 
@@ -71,7 +85,9 @@ export function promptOf(input: unknown): string {
   const content = messages.findLast(({ role }) => role === "user")?.content;
   if (typeof content === "string") return content;
   if (!Array.isArray(content)) return "";
-  return content.map((part: { text?: string; file?: { file_id?: string } }) => part.text ?? part.file?.file_id ?? "").join("\n");
+  return content
+    .map((part: { text?: string; file?: { file_id?: string } }) => part.text ?? part.file?.file_id ?? "")
+    .join("\n");
 }
 
 /** The turns from the first to the last, where at each fork the chosen or the newest branch is taken. */
@@ -79,7 +95,7 @@ export function pathOf(turns: readonly Turn[], chosen: Record<string, string>): 
   const byAfter = branches(turns);
   const path: Turn[] = [];
   const seen = new Set<string>();
-  for (let key = ""; ; ) {
+  for (let key = ""; ;) {
     const options = byAfter.get(key);
     const next = options?.find(({ id }) => id === chosen[key]) ?? options?.at(-1);
     if (!next || seen.has(next.id)) return path;
@@ -105,6 +121,7 @@ export function branches(turns: readonly Turn[]): Map<string, Turn[]> {
 /** The turn and those before it, first one first. */
 export function lineage(turns: ReadonlyMap<string, Turn>, turn: Turn): Turn[] {
   const line: Turn[] = [];
-  for (let at: Turn | undefined = turn; at && !line.includes(at); at = at.after ? turns.get(at.after) : undefined) line.unshift(at);
+  for (let at: Turn | undefined = turn; at && !line.includes(at); at = at.after ? turns.get(at.after) : undefined)
+    line.unshift(at);
   return line;
 }

@@ -40,13 +40,21 @@ export function useFollow(key: unknown) {
       lastTop = scrollTop;
     };
     // The wish counts, not only its effect: following an answer that grows at each frame would undo the first step up.
-    const wheel = ({ deltaY }: WheelEvent) => { if (deltaY < 0) letGo(); };
-    const touch = ({ touches }: TouchEvent) => { touchedAt = touches[0]?.clientY ?? 0; };
-    const move = ({ touches }: TouchEvent) => { if ((touches[0]?.clientY ?? 0) > touchedAt) letGo(); };
+    const wheel = ({ deltaY }: WheelEvent) => {
+      if (deltaY < 0) letGo();
+    };
+    const touch = ({ touches }: TouchEvent) => {
+      touchedAt = touches[0]?.clientY ?? 0;
+    };
+    const move = ({ touches }: TouchEvent) => {
+      if ((touches[0]?.clientY ?? 0) > touchedAt) letGo();
+    };
     const press = ({ key: pressed, target }: KeyboardEvent) => {
       if (!(target instanceof HTMLTextAreaElement) && ["ArrowUp", "PageUp", "Home"].includes(pressed)) letGo();
     };
-    const grown = new ResizeObserver(() => { if (holds.current) node.scrollTop = node.scrollHeight; });
+    const grown = new ResizeObserver(() => {
+      if (holds.current) node.scrollTop = node.scrollHeight;
+    });
     grown.observe(node);
     if (node.firstElementChild) grown.observe(node.firstElementChild);
     node.addEventListener("scroll", scrolled, { passive: true });

@@ -16,13 +16,32 @@ export function Age({ note, since }: { note: CacheNote; since: number }) {
     const timer = setInterval(() => setNow(Date.now()), MINUTE_MS);
     return () => clearInterval(timer);
   }, []);
-  const words = note.state === "joined" ? "Shared answer" : `Last updated ${ago(note.age_ms + Math.max(0, now - since))}`;
+  const words =
+    note.state === "joined" ? "Shared answer" : `Last updated ${ago(note.age_ms + Math.max(0, now - since))}`;
   return (
     <details className={`chip age ${note.state === "stale" ? "warn" : ""}`}>
-      <summary><Clock /> {words}</summary>
-      <p>{REASONS[note.state]}{note.reason ? ` Reason: ${note.reason}.` : ""}</p>
+      <summary>
+        <Clock /> {words}
+      </summary>
+      <p>
+        {REASONS[note.state]}
+        {note.reason ? ` Reason: ${note.reason}.` : ""}
+      </p>
     </details>
   );
 }
 
-const Clock = () => <svg width="12" height="12" viewBox="0 0 12 12" fill="none" stroke="currentColor" strokeWidth="1.4" aria-hidden="true"><circle cx="6" cy="6" r="5" /><path d="M6 3v3.2L8 7.5" /></svg>;
+const Clock = () => (
+  <svg
+    width="12"
+    height="12"
+    viewBox="0 0 12 12"
+    fill="none"
+    stroke="currentColor"
+    strokeWidth="1.4"
+    aria-hidden="true"
+  >
+    <circle cx="6" cy="6" r="5" />
+    <path d="M6 3v3.2L8 7.5" />
+  </svg>
+);

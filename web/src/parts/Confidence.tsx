@@ -7,7 +7,9 @@ const WORDS = ["Low", "Fair", "Moderate", "High", "Very high"] as const;
 const FROM = [0, 0.5, 0.65, 0.8, 0.93];
 
 /** 1 to 5 and the mean chance of a token, or nothing where the backend gave no log-probabilities. */
-export function confidence(logprobs: readonly { logprob: number }[] | undefined): { level: number; chance: number; tokens: number } | undefined {
+export function confidence(
+  logprobs: readonly { logprob: number }[] | undefined,
+): { level: number; chance: number; tokens: number } | undefined {
   const known = logprobs?.filter(({ logprob }) => Number.isFinite(logprob)) ?? [];
   if (known.length === 0) return undefined;
   const chance = Math.exp(known.reduce((sum, { logprob }) => sum + Math.min(0, logprob), 0) / known.length);
@@ -21,7 +23,11 @@ export function Confidence({ logprobs }: { logprobs: readonly { logprob: number 
     : "The model's backend gives no log-probabilities for this answer.";
   return (
     <span className="sure" data-level={found?.level ?? 0} title={title}>
-      <span className="bars" aria-hidden="true">{WORDS.map((word, at) => <i key={word} data-on={at < (found?.level ?? 0)} />)}</span>
+      <span className="bars" aria-hidden="true">
+        {WORDS.map((word, at) => (
+          <i key={word} data-on={at < (found?.level ?? 0)} />
+        ))}
+      </span>
       {found ? `${WORDS[found.level - 1]} confidence` : "Confidence unknown"}
       <span className="unseen">{` (${title})`}</span>
     </span>

@@ -12,7 +12,11 @@ export function CopyButton({ text, what }: { text: () => string; what: string })
   }, [copied]);
   // Pages that came over plain HTTP from another machine have no clipboard.
   if (!globalThis.navigator?.clipboard) return null;
-  const copy = () => navigator.clipboard.writeText(text()).then(() => setCopied(true), () => setCopied(false));
+  const copy = () =>
+    navigator.clipboard.writeText(text()).then(
+      () => setCopied(true),
+      () => setCopied(false),
+    );
   return (
     <button type="button" className="quiet small" aria-label={`Copy ${what}`} onClick={copy}>
       {copied ? "Copied" : "Copy"}

@@ -10,5 +10,9 @@ export function Skeleton({ lines = 3 }: { lines?: number }) {
     const timer = setTimeout(() => setDue(true), AFTER_MS);
     return () => clearTimeout(timer);
   }, []);
-  return <div className="skeleton" aria-hidden="true">{due && WIDTHS.slice(-lines).map((width) => <span key={width} className="bone" style={{ width }} />)}</div>;
+  return (
+    <div className="skeleton" aria-hidden="true">
+      {due && WIDTHS.slice(-lines).map((width) => <span key={width} className="bone" style={{ width }} />)}
+    </div>
+  );
 }

@@ -1,11 +1,13 @@
 // Figures as people read them.
-export const time = (ms: number) => (ms < 1000 ? `${Math.round(ms)} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 60_000)} min`);
+export const time = (ms: number) =>
+  ms < 1000 ? `${Math.round(ms)} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 60_000)} min`;
 
 export const sentence = (text: string) => (text ? text[0]!.toUpperCase() + text.slice(1) : text);
 
 export const number = (value: number) => value.toLocaleString("en-US");
 
-export const dollars = (value: number) => `$${value === 0 ? "0" : value < 0.01 ? value.toPrecision(2) : value.toFixed(2)}`;
+export const dollars = (value: number) =>
+  `$${value === 0 ? "0" : value < 0.01 ? value.toPrecision(2) : value.toFixed(2)}`;
 
 /** "5 min ago", in the largest whole unit. */
 export function ago(ms: number): string {
@@ -17,7 +19,15 @@ export function ago(ms: number): string {
 }
 
 /** Where a task stands, in words. */
-export function standing({ status, place, waitMs }: { status: string; place?: number | undefined; waitMs?: number | undefined }): string {
+export function standing({
+  status,
+  place,
+  waitMs,
+}: {
+  status: string;
+  place?: number | undefined;
+  waitMs?: number | undefined;
+}): string {
   if (status !== "queued" || place === undefined) return sentence(status);
   const about = waitMs !== undefined && waitMs >= 1000 ? `, about ${time(waitMs)}` : "";
   return (place === 0 ? "Next in line" : `${number(place)} ahead`) + about;

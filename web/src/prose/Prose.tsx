@@ -13,12 +13,24 @@ export const Prose = memo(function Prose({ text, live }: { text: string; live: b
   const tokens = fold.current.update(text, live);
   const groups = [];
   for (let at = 0; at < tokens.length; at += GROUP) groups.push(tokens.slice(at, at + GROUP));
-  return <div className="prose">{groups.map((group, at) => <Group key={at} tokens={group} />)}</div>;
+  return (
+    <div className="prose">
+      {groups.map((group, at) => (
+        <Group key={at} tokens={group} />
+      ))}
+    </div>
+  );
 });
 
 const same = (one: { tokens: Token[] }, other: { tokens: Token[] }) =>
   one.tokens.length === other.tokens.length && one.tokens.every((token, at) => token === other.tokens[at]);
 
 const Group = memo(function Group({ tokens }: { tokens: Token[] }) {
-  return <>{tokens.map((token, at) => <BlockView key={at} token={token} />)}</>;
+  return (
+    <>
+      {tokens.map((token, at) => (
+        <BlockView key={at} token={token} />
+      ))}
+    </>
+  );
 }, same);

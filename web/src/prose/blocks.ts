@@ -77,7 +77,7 @@ export class Blocks {
   /** Takes the blocks that no further text can change, and says how many they are. */
   private settle(tokens: Token[]): number {
     let count = tokens.length;
-    for (let open = 0; count > 0 && open < OPEN_BLOCKS; ) if (isShown(tokens[--count]!)) open += 1;
+    for (let open = 0; count > 0 && open < OPEN_BLOCKS;) if (isShown(tokens[--count]!)) open += 1;
     while (count > 0 && !closes(tokens[count - 1]!)) count -= 1;
     const taken = tokens.slice(0, count);
     const raw = taken.map((token) => token.raw).join("");
@@ -100,8 +100,12 @@ export class Blocks {
 
 const isShown = (token: Token) => token.type !== "space" && token.type !== "def";
 /** Blocks without a blank line between them can still grow together: marked looks ahead for tables and underlines. */
-const closes = (token: Token) => token.type === "space" || (token.type === "code" && /^ {0,3}[`~]/.test(token.raw)) || (token.type === "heading" && token.raw.startsWith("#"));
-const linksKey = (links: Links) => JSON.stringify(Object.entries(links).sort(([one], [other]) => (one < other ? -1 : 1)));
+const closes = (token: Token) =>
+  token.type === "space" ||
+  (token.type === "code" && /^ {0,3}[`~]/.test(token.raw)) ||
+  (token.type === "heading" && token.raw.startsWith("#"));
+const linksKey = (links: Links) =>
+  JSON.stringify(Object.entries(links).sort(([one], [other]) => (one < other ? -1 : 1)));
 const plain = (source: string): Token => ({ type: "text", raw: source, text: source, escaped: false });
 
 function inline(lexer: Lexer, run: { src: string; tokens: Token[] }) {

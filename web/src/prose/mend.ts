@@ -97,7 +97,9 @@ function close(run: string, opens: Open[]): string {
     const body = text.slice(at + mark.length);
     if (body.trim() === "") text = text.slice(0, at);
     // Half of a closing `**` is there already; what closes must touch the text before it.
-    else text = text.replace(mark.length === 2 && text.endsWith(mark[0]!) && !text.endsWith(mark) ? /.$/ : /\s*$/, "") + mark;
+    else
+      text =
+        text.replace(mark.length === 2 && text.endsWith(mark[0]!) && !text.endsWith(mark) ? /.$/ : /\s*$/, "") + mark;
   }
   return text;
 }

@@ -58,11 +58,23 @@ function table({ header, rows, align }: Tokens.Table): ReactNode {
     <div className="table" tabIndex={0} role="region" aria-label="Table">
       <table>
         <thead>
-          <tr>{header.map((cell, at) => <th key={at} scope="col" data-align={side(at)}>{inlines(cell.tokens)}</th>)}</tr>
+          <tr>
+            {header.map((cell, at) => (
+              <th key={at} scope="col" data-align={side(at)}>
+                {inlines(cell.tokens)}
+              </th>
+            ))}
+          </tr>
         </thead>
         <tbody>
           {rows.map((row, line) => (
-            <tr key={line}>{row.map((cell, at) => <td key={at} data-align={side(at)}>{inlines(cell.tokens)}</td>)}</tr>
+            <tr key={line}>
+              {row.map((cell, at) => (
+                <td key={at} data-align={side(at)}>
+                  {inlines(cell.tokens)}
+                </td>
+              ))}
+            </tr>
           ))}
         </tbody>
       </table>
@@ -70,7 +82,8 @@ function table({ header, rows, align }: Tokens.Table): ReactNode {
   );
 }
 
-const inlines = (tokens: Token[] | undefined): ReactNode => tokens?.map((token, at) => inline(token as Tokens.Generic, at));
+const inlines = (tokens: Token[] | undefined): ReactNode =>
+  tokens?.map((token, at) => inline(token as Tokens.Generic, at));
 
 function inline(token: Tokens.Generic, key: number): ReactNode {
   switch (token.type) {
@@ -90,7 +103,15 @@ function inline(token: Tokens.Generic, key: number): ReactNode {
       // Never fetched: an address that a model wrote could carry what was said to another server.
       return link(token.href as string, (token.text as string) || "image", key);
     case "checkbox":
-      return <span key={key} role="img" aria-label={token.checked ? "done" : "to do"} className="check" data-done={Boolean(token.checked)} />;
+      return (
+        <span
+          key={key}
+          role="img"
+          aria-label={token.checked ? "done" : "to do"}
+          className="check"
+          data-done={Boolean(token.checked)}
+        />
+      );
     case "escape":
       return token.text as string;
     case "text":
@@ -103,7 +124,11 @@ function inline(token: Tokens.Generic, key: number): ReactNode {
 function link(href: string, words: ReactNode, key: number): ReactNode {
   const safe = safeAddress(href);
   if (!safe) return <span key={key}>{words}</span>;
-  return <a key={key} href={safe} target="_blank" rel="noopener noreferrer nofollow">{words}</a>;
+  return (
+    <a key={key} href={safe} target="_blank" rel="noopener noreferrer nofollow">
+      {words}
+    </a>
+  );
 }
 
 /** An address that opens a page or a letter, and can do nothing else. */
@@ -116,7 +141,23 @@ export function safeAddress(href: string): string | undefined {
   }
 }
 
-const ENTITIES: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", copy: "©", hellip: "…", mdash: "—", ndash: "–", times: "×", rarr: "→", larr: "←", deg: "°", euro: "€" };
+const ENTITIES: Record<string, string> = {
+  amp: "&",
+  lt: "<",
+  gt: ">",
+  quot: '"',
+  apos: "'",
+  nbsp: "\u00a0",
+  copy: "©",
+  hellip: "…",
+  mdash: "—",
+  ndash: "–",
+  times: "×",
+  rarr: "→",
+  larr: "←",
+  deg: "°",
+  euro: "€",
+};
 
 /** The entities that models write; others stay as they are. */
 function decoded(text: string): string {
@@ -124,7 +165,9 @@ function decoded(text: string): string {
   return text.replace(/&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|([a-z]{2,6}));/g, (whole, decimal, hex, name) => {
     if (name) return ENTITIES[name as string] ?? whole;
     const point = decimal ? Number(decimal) : parseInt(hex as string, 16);
-    return point > 0 && point <= 0x10ffff && (point < 0xd800 || point > 0xdfff) ? String.fromCodePoint(point) : "\ufffd";
+    return point > 0 && point <= 0x10ffff && (point < 0xd800 || point > 0xdfff)
+      ? String.fromCodePoint(point)
+      : "\ufffd";
   });
 }
 

@@ -8,7 +8,12 @@ export function SignIn({ onEnter }: { onEnter: (who: Caller) => void }) {
   const [ways, setWays] = useState<string[]>(["key"]);
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState<ReturnType<typeof told>>();
-  useEffect(() => { session.ways().then(({ ways: found }) => setWays(found), () => {}); }, []);
+  useEffect(() => {
+    session.ways().then(
+      ({ ways: found }) => setWays(found),
+      () => {},
+    );
+  }, []);
   const enter = async (event: FormEvent) => {
     event.preventDefault();
     setBusy(true);
@@ -31,13 +36,35 @@ export function SignIn({ onEnter }: { onEnter: (who: Caller) => void }) {
       {ways.includes("key") && (
         <form onSubmit={enter}>
           <label htmlFor="key">Key</label>
-          <input id="key" type="password" value={key} placeholder="tw_…" autoComplete="current-password" spellCheck={false} autoFocus onChange={(event) => setKey(event.target.value)} />
-          <div><button type="submit" className="main" disabled={busy || !key.trim()}>{busy ? "Signing in" : "Sign in"}</button></div>
+          <input
+            id="key"
+            type="password"
+            value={key}
+            placeholder="tw_…"
+            autoComplete="current-password"
+            spellCheck={false}
+            autoFocus
+            onChange={(event) => setKey(event.target.value)}
+          />
+          <div>
+            <button type="submit" className="main" disabled={busy || !key.trim()}>
+              {busy ? "Signing in" : "Sign in"}
+            </button>
+          </div>
         </form>
       )}
-      {ways.includes("oidc") && <div><a className="button" href={`./v1/session/oidc?return_to=${encodeURIComponent(back)}`}>Sign in with your organisation</a></div>}
+      {ways.includes("oidc") && (
+        <div>
+          <a className="button" href={`./v1/session/oidc?return_to=${encodeURIComponent(back)}`}>
+            Sign in with your organisation
+          </a>
+        </div>
+      )}
       {fault && <Fault error={fault} />}
-      <p className="muted">An operator makes keys with <code>tidewire keys create</code>. The key stays on the server: this browser keeps only a session.</p>
+      <p className="muted">
+        An operator makes keys with <code>tidewire keys create</code>. The key stays on the server: this browser keeps
+        only a session.
+      </p>
     </main>
   );
 }

@@ -25,9 +25,12 @@ function choose(model: string) {
 }
 
 export function useModels(): State & { choose: (model: string) => void } {
-  const now = useSyncExternalStore((changed) => {
-    listeners.add(changed);
-    return () => listeners.delete(changed);
-  }, () => state);
+  const now = useSyncExternalStore(
+    (changed) => {
+      listeners.add(changed);
+      return () => listeners.delete(changed);
+    },
+    () => state,
+  );
   return { ...now, choose };
 }

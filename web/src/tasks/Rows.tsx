@@ -28,7 +28,16 @@ export function Rows({ count, label, row }: { count: number; label: string; row:
   return (
     <div ref={box} className="rows" tabIndex={0} role="group" aria-label={label}>
       <ul style={{ height: count * ROW_PX }}>
-        {shown.map((at) => <li key={at} aria-setsize={count} aria-posinset={at + 1} style={{ transform: `translateY(${at * ROW_PX}px)` }}>{row(at)}</li>)}
+        {shown.map((at) => (
+          <li
+            key={at}
+            aria-setsize={count}
+            aria-posinset={at + 1}
+            style={{ transform: `translateY(${at * ROW_PX}px)` }}
+          >
+            {row(at)}
+          </li>
+        ))}
       </ul>
     </div>
   );

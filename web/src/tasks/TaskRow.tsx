@@ -18,12 +18,38 @@ export const TaskRow = memo(function TaskRow({ id, title: name, looked, onLook, 
     <div className="task" data-state={status} data-task={id} data-looked={looked}>
       <button type="button" className="look" onClick={onLook} aria-expanded={looked}>
         <span className="name">{name}</span>
-        <span className="tail muted" aria-hidden="true">{error && status === "failed" ? `${error.message} (${error.code})` : ended ? text.slice(0, TAIL_CHARS) : text.slice(-TAIL_CHARS)}</span>
+        <span className="tail muted" aria-hidden="true">
+          {error && status === "failed"
+            ? `${error.message} (${error.code})`
+            : ended
+              ? text.slice(0, TAIL_CHARS)
+              : text.slice(-TAIL_CHARS)}
+        </span>
       </button>
-      <span className="state number" data-state={status}>{standing(answer)}</span>
+      <span className="state number" data-state={status}>
+        {standing(answer)}
+      </span>
       <span className="does">
-        {!ended && <button type="button" className="quiet small" aria-label={`Stop ${name}`} onClick={() => void client.follow(id).stop().catch(() => {})}>Stop</button>}
-        {status === "failed" && <button type="button" className="quiet small" aria-label={`Retry ${name}`} onClick={onRetry}>Retry</button>}
+        {!ended && (
+          <button
+            type="button"
+            className="quiet small"
+            aria-label={`Stop ${name}`}
+            onClick={() =>
+              void client
+                .follow(id)
+                .stop()
+                .catch(() => {})
+            }
+          >
+            Stop
+          </button>
+        )}
+        {status === "failed" && (
+          <button type="button" className="quiet small" aria-label={`Retry ${name}`} onClick={onRetry}>
+            Retry
+          </button>
+        )}
       </span>
     </div>
   );

@@ -9,7 +9,15 @@ import { NewBatch } from "./NewBatch";
 import "../chat/chat.css";
 import "./tasks.css";
 
-interface Record { id: string; state: string; created_at: number; total: number; live: number; failed: number; metadata?: { title?: unknown } }
+interface Record {
+  id: string;
+  state: string;
+  created_at: number;
+  total: number;
+  live: number;
+  failed: number;
+  metadata?: { title?: unknown };
+}
 
 // The server lists the oldest first, so all pages are read; beyond these a person has other means.
 const MAX_PAGES = 10;
@@ -18,7 +26,9 @@ async function all(): Promise<Record[]> {
   const found: Record[] = [];
   let cursor = "";
   for (let page = 0; page < MAX_PAGES; page += 1) {
-    const { batches, next } = await call<{ batches: Record[]; next?: string }>(`v1/tasks/batch?limit=100${cursor && `&cursor=${cursor}`}`);
+    const { batches, next } = await call<{ batches: Record[]; next?: string }>(
+      `v1/tasks/batch?limit=100${cursor && `&cursor=${cursor}`}`,
+    );
     found.push(...batches);
     if (!next) break;
     cursor = next;
@@ -26,26 +36,52 @@ async function all(): Promise<Record[]> {
   return found.reverse();
 }
 
-const titleOf = ({ metadata, total }: Record) => (typeof metadata?.title === "string" ? metadata.title : `${number(total)} tasks`);
+const titleOf = ({ metadata, total }: Record) =>
+  typeof metadata?.title === "string" ? metadata.title : `${number(total)} tasks`;
 
 export default function TasksPage({ batch }: { batch: string | undefined }) {
   const [list, setList] = useState<Record[]>();
   const [fault, setFault] = useState("");
   useEffect(() => {
     let left = false;
-    all().then((found) => left || setList(found), (error: unknown) => left || setFault(told(error).message));
-    return () => { left = true; };
+    all().then(
+      (found) => left || setList(found),
+      (error: unknown) => left || setFault(told(error).message),
+    );
+    return () => {
+      left = true;
+    };
   }, [batch]);
   const open = list?.find(({ id }) => id === batch);
   const now = Date.now();
   return (
     <div className="page">
-      <ListPanel title="Batches" action={<button type="button" className="small" onClick={() => go("tasks")}>New</button>}>
+      <ListPanel
+        title="Batches"
+        action={
+          <button type="button" className="small" onClick={() => go("tasks")}>
+            New
+          </button>
+        }
+      >
         {list?.length ? (
-          <nav aria-label="Batches"><ul>
-            {list.map((one) => <li key={one.id}><a className="item" href={at("tasks", one.id)} aria-current={one.id === batch ? "page" : undefined}><span>{titleOf(one)}</span><span className="when number">{number(one.total)} · {ago(now - one.created_at)}</span></a></li>)}
-          </ul></nav>
-        ) : <p className="note">{fault || (list ? "Your batches appear here. From a terminal: tidewire batch" : "")}</p>}
+          <nav aria-label="Batches">
+            <ul>
+              {list.map((one) => (
+                <li key={one.id}>
+                  <a className="item" href={at("tasks", one.id)} aria-current={one.id === batch ? "page" : undefined}>
+                    <span>{titleOf(one)}</span>
+                    <span className="when number">
+                      {number(one.total)} · {ago(now - one.created_at)}
+                    </span>
+                  </a>
+                </li>
+              ))}
+            </ul>
+          </nav>
+        ) : (
+          <p className="note">{fault || (list ? "Your batches appear here. From a terminal: tidewire batch" : "")}</p>
+        )}
       </ListPanel>
       {batch ? <BatchView key={batch} id={batch} title={open ? titleOf(open) : "Batch"} /> : <NewBatch />}
     </div>

@@ -5,7 +5,6 @@ import type { Result } from "./csv";
 
 const AT_ONCE = 6;
 
-
 /** Fetches the texts of all; `told` hears how many are there. */
 export async function results(records: readonly TaskRecord[], told: (count: number) => void): Promise<Result[]> {
   const found: Result[] = new Array(records.length);
@@ -18,8 +17,14 @@ export async function results(records: readonly TaskRecord[], told: (count: numb
       const text = await call<string>(`v1/tasks/${record.id}/text`);
       const usage = record.end?.usage as { input_tokens: number; output_tokens: number; cost?: number } | undefined;
       found[at] = {
-        title: String(record.metadata?.title ?? ""), state: record.state, text, error: record.end?.error?.message ?? "",
-        input_tokens: usage?.input_tokens, output_tokens: usage?.output_tokens, cost_usd: usage?.cost, task: record.id,
+        title: String(record.metadata?.title ?? ""),
+        state: record.state,
+        text,
+        error: record.end?.error?.message ?? "",
+        input_tokens: usage?.input_tokens,
+        output_tokens: usage?.output_tokens,
+        cost_usd: usage?.cost,
+        task: record.id,
       };
       told((done += 1));
     }

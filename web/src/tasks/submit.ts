@@ -4,9 +4,22 @@ import { useSyncExternalStore } from "react";
 import { random } from "../memory";
 import { client, told } from "../server";
 
-export interface Item { title: string; file?: File }
-export interface Order { id: string; title: string; prompt: string; model: string | undefined; items: Item[] }
-export interface Sending extends Order { uploaded: number; batch?: string; error?: ReturnType<typeof told> }
+export interface Item {
+  title: string;
+  file?: File;
+}
+export interface Order {
+  id: string;
+  title: string;
+  prompt: string;
+  model: string | undefined;
+  items: Item[];
+}
+export interface Sending extends Order {
+  uploaded: number;
+  batch?: string;
+  error?: ReturnType<typeof told>;
+}
 
 // As many at once as a browser opens connections to one server.
 const UPLOADS_AT_ONCE = 4;
@@ -30,18 +43,28 @@ export function drop(id: string) {
 }
 
 export function useSendings(): readonly Sending[] {
-  return useSyncExternalStore((changed) => {
-    listeners.add(changed);
-    return () => listeners.delete(changed);
-  }, () => all);
+  return useSyncExternalStore(
+    (changed) => {
+      listeners.add(changed);
+      return () => listeners.delete(changed);
+    },
+    () => all,
+  );
 }
 
 export const order = (prompt: string, model: string | undefined, items: Item[]): Order => ({
-  id: `batch-${random()}`, title: titleOf(prompt, items), prompt, model, items,
+  id: `batch-${random()}`,
+  title: titleOf(prompt, items),
+  prompt,
+  model,
+  items,
 });
 
 function titleOf(prompt: string, items: Item[]) {
-  const line = prompt.trim().split("\n", 1)[0]!.slice(0, MAX_TITLE_CHARS / 2);
+  const line = prompt
+    .trim()
+    .split("\n", 1)[0]!
+    .slice(0, MAX_TITLE_CHARS / 2);
   return line || `${items[0]?.title ?? "Batch"}${items.length > 1 ? ` and ${items.length - 1} more` : ""}`;
 }
 
@@ -63,7 +86,8 @@ export async function submit(asked: Order): Promise<string | undefined> {
       tasks: asked.items.map((item) => request(asked.prompt, item, names.get(item))),
       // Nobody's single question waits behind it.
       defaults: { priority: "normal", ...(asked.model ? { route: asked.model } : {}) },
-      idempotencyKey: asked.id, metadata: { app: "tasks", title: asked.title },
+      idempotencyKey: asked.id,
+      metadata: { app: "tasks", title: asked.title },
     });
     drop(asked.id);
     return batch.id;
@@ -86,8 +110,21 @@ function request(prompt: string, item: Item, file: string | undefined): Submissi
   const metadata = { app: "tasks", title: item.title.slice(0, MAX_TITLE_CHARS) };
   if (file) {
     const words = prompt.replaceAll("{item}", item.title) || "Summarise this file.";
-    return { input: [{ role: "user", content: [{ type: "text", text: words }, { type: "file", file: { file_id: file } }] }], metadata };
+    return {
+      input: [
+        {
+          role: "user",
+          content: [
+            { type: "text", text: words },
+            { type: "file", file: { file_id: file } },
+          ],
+        },
+      ],
+      metadata,
+    };
   }
-  const text = prompt.includes("{item}") ? prompt.replaceAll("{item}", item.title) : [prompt.trim(), item.title].filter(Boolean).join("\n\n");
+  const text = prompt.includes("{item}")
+    ? prompt.replaceAll("{item}", item.title)
+    : [prompt.trim(), item.title].filter(Boolean).join("\n\n");
   return { input: text, metadata };
 }

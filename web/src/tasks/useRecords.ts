@@ -23,15 +23,25 @@ export async function records(batch: string, state?: string, pages = MAX_PAGES):
 }
 
 /** `version` says that something changed: then the list is asked for again, soon. */
-export function useRecords(batch: string, state: string, version: number): { found: TaskRecord[] | undefined; error: ReturnType<typeof told> | undefined } {
-  const [now, set] = useState<{ key: string; found: TaskRecord[] | undefined; error: ReturnType<typeof told> | undefined }>({ key: "", found: undefined, error: undefined });
+export function useRecords(
+  batch: string,
+  state: string,
+  version: number,
+): { found: TaskRecord[] | undefined; error: ReturnType<typeof told> | undefined } {
+  const [now, set] = useState<{
+    key: string;
+    found: TaskRecord[] | undefined;
+    error: ReturnType<typeof told> | undefined;
+  }>({ key: "", found: undefined, error: undefined });
   const key = `${batch} ${state}`;
   const first = now.key !== key;
   useEffect(() => {
     let left = false;
-    const ask = () => records(batch, state || undefined).then(
-      (found) => left || set({ key, found, error: undefined }),
-      (error: unknown) => left || set((before) => ({ ...before, key, error: told(error) })));
+    const ask = () =>
+      records(batch, state || undefined).then(
+        (found) => left || set({ key, found, error: undefined }),
+        (error: unknown) => left || set((before) => ({ ...before, key, error: told(error) })),
+      );
     const timer = setTimeout(ask, first ? 0 : REFRESH_MS);
     return () => {
       left = true;
