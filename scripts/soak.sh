@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 . scripts/serve-for-tests.sh
 
-parts="kills cuts faults joiners crashes prefixes disk points seeds ledger model noise typescript load"
+parts="kills cuts faults joiners crashes prefixes disk points seeds ledger model noise typescript web load"
 ran=""
 failed=""
 
@@ -116,6 +116,23 @@ part_typescript() {
   status=0
   sdk/typescript/test.sh || status=$?
   verdict "$status" "$TIDEWIRE_TEST_ROUNDS logs, every text is the log's"
+}
+
+part_web() {
+  export TIDEWIRE_TEST_LONG=1 TIDEWIRE_TEST_ROUNDS="${SOAK_MARKDOWN:-20000}"
+  say web "the web app: $TIDEWIRE_TEST_ROUNDS made-up texts cut anywhere, 20 reloads in 3 tabs (about 5 minutes)"
+  status=0
+  web/test.sh || status=$?
+  cargo build --release --locked --quiet -p tidewire-server
+  serve_for_tests '[built_in]
+enabled = false
+[[deployment]]
+name = "scripted"
+backend = "scripted"
+slots = 24'
+  TIDEWIRE_TEST_PROGRAM="$CARGO_TARGET_DIR/release/tidewire" tests/browser/run.sh "$url" || status=$?
+  end_server
+  verdict "$status" "$TIDEWIRE_TEST_ROUNDS texts, 20 reloads, every text is the log's"
 }
 
 part_load() {
