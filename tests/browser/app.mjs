@@ -205,6 +205,24 @@ await test("the_keyboard_goes_everywhere", async (context) => {
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
 });
 
+await test("a_stale_answer_says_its_age_and_a_doubtful_one_its_doubt", async (context) => {
+  const page = await open(context);
+  page.down = ({ events = [] }) => {
+    for (const event of events) {
+      if (event.type === "started") event.data.cache = { state: "stale", age_ms: 5 * 60_000 + 1_000, reason: "upstream_timeout" };
+      // In the place of what the model says last, so that the offsets stay dense.
+      if (event.type === "text" && event.data.includes("w19")) Object.assign(event, { type: "logprobs", data: [0.6, 0.5].map((chance) => ({ token: "w", logprob: Math.log(chance) })) });
+    }
+  };
+  await say(page, STORY);
+  const answer = await reach(page, 0, DONE);
+  await answer.getByText("Last updated 5 min ago").click();
+  await answer.getByText("Reason: upstream_timeout.").waitFor();
+  await answer.getByText("Fair confidence").waitFor();
+  await page.screenshot({ path: `${process.argv[3]}/app-light-stale.png` });
+  await axe(page, "stale");
+});
+
 if (scripted) {
   await test("a_failed_answer_says_why_keeps_what_came_and_can_be_tried_again", async (context) => {
     const page = await open(context, { pace: { tokens: 40, delay_ms: 5, fail_at: 20, fault: "invalid" } });
