@@ -205,7 +205,7 @@ await test("the_keyboard_goes_everywhere", async (context) => {
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
 });
 
-await test("a_stale_answer_says_its_age_and_a_doubtful_one_its_doubt", async (context) => {
+if (scripted) await test("a_stale_answer_says_its_age_and_a_doubtful_one_its_doubt", async (context) => {
   const page = await open(context);
   page.down = ({ events = [] }) => {
     for (const event of events) {
