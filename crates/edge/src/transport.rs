@@ -16,6 +16,7 @@ mod events;
 mod feedback;
 mod files;
 mod guard;
+mod measures;
 mod openai;
 mod page;
 mod parts;
@@ -123,6 +124,7 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         native(POST, "/v1/tasks/{id}/feedback", WRITE, post(feedback::give)),
         native(GET, "/v1/tasks/{id}/feedback", READ, get(feedback::list)),
         native(GET, "/v1/tasks/{id}/shadows", ADMIN_READ, get(tasks::shadows)),
+        native(POST, "/v1/measures", READ, post(measures::take)),
         native(GET, "/v1/dead-letters", READ, get(tasks::dead_letters)),
         native(POST, "/v1/dead-letters/retry", STOP, post(dead_letters::retry)),
         native(GET, "/v1/usage", READ, get(usage::usage)),

@@ -32,6 +32,9 @@ pub(crate) fn cache() -> PathBuf {
 #[cfg(feature = "local")]
 pub(crate) const EMBEDDINGS: &str = "models/wordllama-l2-supercat-256/model.safetensors";
 
+/// The names of the models that are built in: the one that chats, and the one that embeds.
+pub(crate) const BUILT_IN: [&str; 2] = ["smollm2-135m-instruct", "wordllama-l2-supercat-256"];
+
 fn home(xdg: &str, below: &str) -> PathBuf {
     let by_home = || variable("HOME").map_or_else(|| PathBuf::from("."), |home| PathBuf::from(home).join(below));
     variable(xdg).map_or_else(by_home, PathBuf::from)

@@ -191,3 +191,28 @@ fn config(upstream: &Upstream) -> String {
         upstream.url()
     )
 }
+
+#[tokio::test]
+async fn what_screens_have_seen_is_counted_all_of_it_or_nothing() {
+    let server = Server::start("");
+    let send = async |body: &str| {
+        let (status, _, answer) =
+            ask(&server, "POST", "/v1/measures", "content-type: application/json\r\n", body).await;
+        (status, answer)
+    };
+    let measures = r#"{"measures": [{"name": "ttft", "ms": 12.5, "task": "task_x"}, {"name": "ttar", "ms": 20}]}"#;
+    assert_eq!(send(measures).await.0, 204);
+    for wrong in [
+        r#"{"measures": [{"name": "ttft", "ms": 1}, {"name": "tpot", "ms": 1}]}"#,
+        r#"{"measures": [{"name": "ttft", "ms": 1}, {"name": "ttar", "ms": -1}]}"#,
+    ] {
+        let (status, answer) = send(wrong).await;
+        assert_eq!(status, 400, "{answer}");
+        assert!(answer.contains("invalid_request"), "{answer}");
+    }
+    let samples = metrics(&server).await;
+    let value = |name: &str| samples.iter().find(|sample| sample.name == name).unwrap().value;
+    assert_eq!(value("tidewire_client_ttft_seconds_count").to_string(), "1");
+    assert_eq!(value("tidewire_client_ttft_seconds_sum").to_string(), "0.0125");
+    assert_eq!(value("tidewire_client_ttar_seconds_count").to_string(), "1");
+}

@@ -87,6 +87,8 @@ fn row(method: &str, path: &str) -> Option<Row> {
         ("GET", "/v1/batches/{id}") | ("POST", "/v1/batches/{id}/cancel") => Unknown(nothing),
         // Nothing is kept of it, and nothing named in it.
         ("POST", "/v1/embeddings") => Public,
+        // Figures without a name of anything.
+        ("POST", "/v1/measures") => Own(204, json!({ "measures": [{ "name": "ttft", "ms": 1 }] })),
         ("GET", "/v1/usage") => MaybeEmpty("/rows"),
 
         // The owner's idempotency key and lane, which are names of the stranger's own here.

@@ -34,6 +34,10 @@ pub enum Measurement<'a> {
     Connected,
     /// A connection was closed.
     Disconnected,
+    /// What a screen has seen: from its submit to the first token that arrived (TTFT).
+    SeenFirstToken(Duration),
+    /// The same to the first frame that showed something of the answer (TTAR, time to the first AI result).
+    SeenFirstResult(Duration),
     /// Of an answer that a caller gets: from the request's receipt to its first token.
     ServedFirstToken(Subject<'a>, Duration),
     /// From one of its tokens to the next, the mean over the answer.

@@ -211,7 +211,13 @@ pub(super) fn contradiction(config: &Config) -> Option<String> {
             ));
         }
     }
-    let deployments = config.deployment.iter().map(|deployment| record(deployment, 1)).collect();
+    let mut deployments: Vec<Deployment> = config.deployment.iter().map(|deployment| record(deployment, 1)).collect();
+    if cfg!(feature = "local") && config.built_in.enabled {
+        // Routes may name them. One of the configuration that has such a name is told of when the models are loaded.
+        let configured = |name: &&str| !deployments.iter().any(|deployment| *deployment.name == **name);
+        let built_in: Vec<&str> = super::BUILT_IN.into_iter().filter(configured).collect();
+        deployments.extend(built_in.into_iter().map(Deployment::by_name));
+    }
     plan(config, deployments).err().map(|contradiction| contradiction.to_string())
 }
 
@@ -241,6 +247,14 @@ mod tests {
         assert_eq!(plan.timeouts(route).between_tokens, Duration::from_secs(30), "the server's");
         let price = plan.deployment("a").unwrap().price.unwrap();
         assert_eq!((price.input, price.cached_input), (Money::from_dollars(2.5), Money::from_dollars(2.5)));
+    }
+
+    #[cfg(feature = "local")]
+    #[test]
+    fn a_route_may_name_what_is_built_in() {
+        let route = "[[route]]\nname = \"chat\"\ndeployments = [\"smollm2-135m-instruct\"]\n";
+        assert_eq!(contradiction(&config(route)), None);
+        assert!(contradiction(&config(&[route, "[built_in]\nenabled = false\n"].concat())).is_some());
     }
 
     #[test]

@@ -12,6 +12,8 @@ use tidewire_core::port::Measurement;
 pub(super) struct Tasks {
     ack: Histogram,
     first_token: Histogram,
+    seen_token: Histogram,
+    seen_result: Histogram,
     per_token: Histogram,
     total: Histogram,
     commit: Histogram,
@@ -49,6 +51,9 @@ impl Tasks {
         };
         let ack = seconds("ack", "From a submit's receipt to its ack");
         let first_token = seconds("ttft", "From a task's receipt to the commit of its first token");
+        let seen_token = seconds("client_ttft", "From a submit to the first token, as the user's program saw it");
+        let seen_result =
+            seconds("client_ttar", "From a submit to the first frame with something of the answer, as the user saw it");
         let per_token = seconds("tpot", "Time per output token, the mean over a task");
         let total = seconds("task", "From a task's receipt to its end");
         let commit = seconds("commit", "A group commit of the engine, its sync included");
@@ -78,6 +83,8 @@ impl Tasks {
         Self {
             ack,
             first_token,
+            seen_token,
+            seen_result,
             per_token,
             total,
             commit,
@@ -124,6 +131,8 @@ impl Tasks {
         match measurement {
             Measurement::Ack(took) => seconds(&self.ack, took),
             Measurement::FirstToken(took) => seconds(&self.first_token, took),
+            Measurement::SeenFirstToken(took) => seconds(&self.seen_token, took),
+            Measurement::SeenFirstResult(took) => seconds(&self.seen_result, took),
             Measurement::PerToken(took) => seconds(&self.per_token, took),
             Measurement::Total(took) => seconds(&self.total, took),
             Measurement::OutputTokens(tokens) => {

@@ -16,7 +16,7 @@ type Slotted = (Arc<dyn Backend>, usize);
 
 /// The deployment that embeds without any configuration.
 #[cfg(feature = "local")]
-pub(super) const BUILT_IN: &str = "wordllama-l2-supercat-256";
+pub(super) const BUILT_IN: &str = crate::config::BUILT_IN[1];
 
 /// A deployment that needs no configuration, and its backend.
 #[cfg(feature = "local")]

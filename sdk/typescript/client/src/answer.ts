@@ -27,7 +27,7 @@ interface Data {
   place?: number;
   wait_ms?: number;
   state: Status;
-  usage?: Usage & { cost?: number };
+  usage?: Usage & { cost_nanousd?: number };
   finish_reason?: string;
   error?: WireError;
 }
@@ -96,7 +96,7 @@ export class Answer {
         waitMs,
         endedAt: at,
         usage,
-        cost: usage?.cost,
+        cost: (usage?.cost_nanousd ?? 0) / 1e9,
         finishReason,
         deployment,
         error,

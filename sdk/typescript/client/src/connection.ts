@@ -98,7 +98,7 @@ export class Connection implements Host, Flushable {
       ({ SseWire }) => {
         if (!this.#error) this.#wire = new SseWire(this);
       },
-      () => this.lost({ error: networkError("the fallback could not be loaded") }),
+      () => this.lost({ error: networkError("the fallback did not load") }),
     );
   }
 

@@ -87,7 +87,7 @@ export class Task extends Store<Snapshot> {
   forget(reason: unknown): void {
     if (!this.#waiting) return;
     this.core.connection.forget(this.#waiting.submit);
-    this.#refused(new TidewireError({ code: "closed", message: "the submit was aborted before its ack" }), reason);
+    this.#refused(new TidewireError({ code: "closed", message: "aborted before its ack" }), reason);
   }
 
   #refused(error: TidewireError, reason: unknown = error): void {

@@ -88,7 +88,7 @@ export interface Snapshot {
   readonly waitMs?: number;
   readonly error?: TidewireError;
   readonly usage?: Usage;
-  /** US dollars, where the server says so. */
+  /** US dollars, where it cost something. */
   readonly cost?: number;
   readonly finishReason?: string;
   /** From submit() to the first text that arrived. Only of tasks that this client submitted. */
