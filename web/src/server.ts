@@ -1,9 +1,14 @@
 // The server, as this page speaks to it: the SDK for tasks and their logs, and plain requests for the rest.
-import { connect, TidewireError, type TaskRecord } from "@tidewire/client";
+import { connect, TidewireError, type Measure, type TaskRecord } from "@tidewire/client";
 
 export const base = new URL("./", document.baseURI);
 
-export const client = connect({ url: base.href });
+export const client = connect({ url: base.href, report });
+
+/** How long this page's users waited, for the server's metrics. What can't be sent is let go of. */
+async function report(measures: Measure[]): Promise<void> {
+  await call("v1/measures", { json: { measures }, keepalive: true });
+}
 
 /** One request. Whatever goes wrong is a `TidewireError` with a code and the request's name in the server's log. */
 export async function call<T>(path: string, init: RequestInit & { json?: unknown } = {}): Promise<T> {

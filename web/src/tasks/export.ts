@@ -15,7 +15,8 @@ export async function results(records: readonly TaskRecord[], told: (count: numb
       const at = next++;
       const record = records[at]!;
       const text = await call<string>(`v1/tasks/${record.id}/text`);
-      const usage = record.end?.usage as { input_tokens: number; output_tokens: number; cost?: number } | undefined;
+      const usage = record.end?.usage as
+        { input_tokens: number; output_tokens: number; cost_nanousd?: number } | undefined;
       found[at] = {
         title: String(record.metadata?.title ?? ""),
         state: record.state,
@@ -23,7 +24,7 @@ export async function results(records: readonly TaskRecord[], told: (count: numb
         error: record.end?.error?.message ?? "",
         input_tokens: usage?.input_tokens,
         output_tokens: usage?.output_tokens,
-        cost_usd: usage?.cost,
+        cost_usd: usage && (usage.cost_nanousd ?? 0) / 1e9,
         task: record.id,
       };
       told((done += 1));
