@@ -5,7 +5,9 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 . scripts/serve-for-tests.sh
 
-say() { printf '\n== %s\n' "$*"; }
+started=$(date +%s)
+# Each part says how far into the run it begins, so that a log shows where the time goes.
+say() { printf '\n== %s (after %s s)\n' "$*" "$(($(date +%s) - started))"; }
 
 scripts/setup.sh build test
 scripts/fetch-model.sh
@@ -15,7 +17,8 @@ say "the web app"
 web/test.sh
 
 say "the workspace"
-cargo test --workspace --locked --quiet
+# To its end, so that one run names all that fails.
+cargo test --workspace --locked --quiet --no-fail-fast
 
 say "the program with the built-in model"
 cargo build --release --locked -p tidewire-server --features local

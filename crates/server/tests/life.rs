@@ -4,11 +4,14 @@
 
 mod support;
 
+use futures_util::SinkExt;
+use std::collections::HashMap;
 use std::time::Duration;
 use support::{PATIENCE, Server, script_text, scripted, task};
 use tidewire_client::{Answer, Follow};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_websockets::Message;
 
 async fn whole(log: &mut Follow) -> Answer {
     let mut answer = Answer::default();
@@ -201,6 +204,52 @@ async fn a_drain_hands_running_tasks_back_and_the_next_server_ends_them() {
     let answer = whole(&mut log).await;
     assert_eq!(answer.text(), script_text("w", 60));
     assert_eq!(answer.end().unwrap()["attempts"], 1, "an attempt that was handed back does not count");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_follows_of_one_log_the_last_counts() {
+    let mut server = Server::start(&scripted(8));
+    let mut logs = Vec::new();
+    for _ in 0..40 {
+        let accepted = server.http().submit(&task(serde_json::json!({ "tokens": 5, "delay_ms": 0 }))).await.unwrap();
+        server.http().text(&accepted.id, Some(PATIENCE)).await.unwrap();
+        logs.push(accepted.id);
+    }
+    // After a restart the first look at a log goes to the disk, so that answers could overtake each other.
+    server.kill();
+    server.restart();
+    let mut socket = support::keyed::try_connect(&server, "/v1/ws", None).await.unwrap();
+    // As many as may wait for their answer.
+    for asked in logs.chunks(16) {
+        for log in asked {
+            for frame in [
+                serde_json::json!({ "op": "follow", "ref": "later", "log": log, "after": 2 }),
+                serde_json::json!({ "op": "unfollow", "ref": "none", "log": log }),
+                serde_json::json!({ "op": "follow", "ref": "all", "log": log }),
+            ] {
+                socket.send(Message::text(frame.to_string())).await.unwrap();
+            }
+        }
+        let mut open: HashMap<&str, Vec<String>> = asked.iter().map(|log| (log.as_str(), Vec::new())).collect();
+        let mut ended = 0;
+        while ended < asked.len() {
+            let heard = support::keyed::next(&mut socket).await.unwrap();
+            let said = open.get_mut(heard["log"].as_str().unwrap()).unwrap();
+            match heard["op"].as_str().unwrap() {
+                "events" => said.push(format!("from {}", heard["from"])),
+                _ => said.push(heard["ref"].as_str().unwrap_or("ended").to_owned()),
+            }
+            // The first cursor may have told what it had, and its end, before it was taken away.
+            let last = said.iter().any(|said| said == "all");
+            if !last {
+                said.retain(|said| said != "from 3" && said != "ended");
+            }
+            ended += usize::from(last && heard["reason"] == "ended");
+        }
+        for said in open.into_values() {
+            assert_eq!(said, ["later", "none", "all", "from 0", "ended"]);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

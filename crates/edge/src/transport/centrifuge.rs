@@ -120,6 +120,8 @@ impl Centrifuge {
             }
             Command::Unsubscribe { id, channel } => {
                 if let Ok(log) = channel.parse() {
+                    // A subscription that is still on its way opens nothing any more.
+                    self.opening.remove(&log);
                     self.cursors.unfollow(&self.at(log));
                 }
                 out.say(&json!({ "id": id, "unsubscribe": {} }));
@@ -161,10 +163,8 @@ impl Centrifuge {
     /// A command is done: its reply first, and only then what comes after it.
     fn take(&mut self, done: Done, out: &mut Outbox) {
         out.say(&done.reply);
-        if let Some(log) = done.opened {
-            self.opening.remove(&log);
-        }
-        if let Some(follower) = done.follow {
+        let wanted = done.opened.is_some_and(|log| self.opening.remove(&log));
+        if let Some(follower) = done.follow.filter(|_| wanted) {
             self.cursors.follow(follower.at, follower);
         }
     }

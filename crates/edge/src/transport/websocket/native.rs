@@ -11,7 +11,7 @@ use crate::refusal::Refusal;
 use crate::transport::body::too_large;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,9 @@ pub(super) struct Native {
     cursors: Cursors<LogRef>,
     standings: Standings,
     asked: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// What sets cursors and takes them away is answered in the order in which it came: of two frames about one log the later
+    /// one counts, however long the earlier one takes.
+    moves: FuturesOrdered<BoxFuture<'static, Answer>>,
     stop_with: HashSet<TaskRef>,
 }
 
@@ -43,7 +46,13 @@ impl Dialect for Native {
                 Ok(()) => {
                     let (edge, caller) = (self.edge.clone(), self.edge.identity.renewed(&self.caller));
                     let span = tracing::error_span!("frame", task = tracing::field::Empty);
-                    self.asked.push(Box::pin(async move { answer(&edge, &caller, frame).await }.instrument(span)));
+                    let moves = matches!(frame, ClientFrame::Follow { .. } | ClientFrame::Unfollow { .. });
+                    let answer = Box::pin(async move { answer(&edge, &caller, frame).await }.instrument(span));
+                    if moves {
+                        self.moves.push_back(answer);
+                    } else {
+                        self.asked.push(answer);
+                    }
                 }
                 Err((reference, refusal)) => self.take(Answer::refused(reference, refusal), out),
             },
@@ -53,12 +62,13 @@ impl Dialect for Native {
     }
 
     fn asked(&self) -> usize {
-        self.asked.len()
+        self.asked.len() + self.moves.len()
     }
 
     async fn speak(&mut self, events: bool, out: &mut Outbox) {
         tokio::select! {
             Some(answer) = self.asked.next() => self.take(answer, out),
+            Some(answer) = self.moves.next() => self.take(answer, out),
             ready = self.cursors.next(), if events => self.tell(ready, out),
             () = self.standings.due(), if events => {
                 for frame in self.standings.look(&self.edge) {
@@ -77,7 +87,8 @@ impl Dialect for Native {
 impl Native {
     pub(super) fn new(edge: Arc<Edge>, caller: Caller) -> Self {
         let (cursors, standings) = (Cursors::default(), Standings::default());
-        Self { edge, caller, cursors, standings, asked: FuturesUnordered::new(), stop_with: HashSet::new() }
+        let (asked, moves) = (FuturesUnordered::new(), FuturesOrdered::new());
+        Self { edge, caller, cursors, standings, asked, moves, stop_with: HashSet::new() }
     }
 
     /// Whether one more log may be followed, and one more task may stop with the connection.
@@ -94,7 +105,7 @@ impl Native {
             }
             _ => return Ok(()),
         };
-        if follows && self.cursors.len() + self.asked.len() >= limit {
+        if follows && self.cursors.len() + self.asked() >= limit {
             let message =
                 format!("a connection follows at most {limit} logs; unfollow one, or open another connection");
             return Err((reference.clone(), Refusal::new(Code::TooManyFollows, message)));
