@@ -2,7 +2,32 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { extname, join } from "node:path";
-import { PACE, base, scripted } from "./harness.mjs";
+import { PACE, base, scripted, test as run } from "./harness.mjs";
+
+export const test = (name, body, options = {}) => run(name, async (context) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await body(context);
+}, options);
+
+export const LOOKS = {
+  light: { colorScheme: "light" },
+  dark: { colorScheme: "dark" },
+  phone: { colorScheme: "light", viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true },
+};
+
+const source = await readFile(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+
+export async function axe(page, what) {
+  await page.evaluate(source);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document));
+  assert.deepEqual(violations.map(({ id, nodes }) => `${what}: ${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`), []);
+}
+
+/** What can be pressed and is smaller than a finger. */
+export const small = (page) => page.evaluate(() => [...document.querySelectorAll("button, select, a[href], textarea, summary")].filter((node) => {
+  const { width, height } = node.getBoundingClientRect();
+  return node.checkVisibility({ visibilityProperty: true }) && !node.closest(".prose, .figures") && width > 1 && (width < 24 || height < 24);
+}).map((node) => node.outerHTML.slice(0, 120)));
 
 // A built app that the server under test does not have in it is served from this folder, with the server's policy.
 const dist = process.env.TIDEWIRE_WEB_DIST;
@@ -18,13 +43,14 @@ async function serve(context, at) {
   });
 }
 
-/** Opens the app in a new tab; `pace` says how its answers come, and `seen` of the tab what went over the wire. */
+/** Opens the app in a new tab; `pace` says how its answers come (or of the n-th, as a function), and `seen` of the tab what went over the wire. */
 export async function open(context, { pace = PACE.short, place = "", at = base, wait = '#link[data-state="open"]' } = {}) {
   await serve(context, at);
   const page = await context.newPage();
   page.seen = { up: [], sockets: [] };
   page.pace = pace;
   page.broken = false;
+  page.submits = 0;
   await page.routeWebSocket(/\/v1\/ws/, (socket) => {
     page.seen.sockets.push(socket);
     if (page.broken) return socket.close({ code: 4000 });
@@ -42,7 +68,8 @@ export async function open(context, { pace = PACE.short, place = "", at = base, 
         frame.task.input ??= { messages: [{ role: "user", content: frame.task.prompt }] };
         delete frame.task.prompt;
         if (page.model) frame.task.model = page.model;
-        Object.assign(frame.task.input, scripted ? { script: page.pace } : { max_tokens: page.pace.tokens, temperature: 0 });
+        const pace = typeof page.pace === "function" ? page.pace(page.submits++) : page.pace;
+        Object.assign(frame.task.input, scripted ? { script: pace } : { max_tokens: pace.tokens, temperature: 0 });
       }
       page.seen.up.push(frame);
       server.send(JSON.stringify(frame));

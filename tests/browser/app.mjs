@@ -2,8 +2,8 @@
 // Usage: node app.mjs URL FOLDER [part of a test's name]. TIDEWIRE_TEST_PROGRAM names the program, for tests that kill it.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { PACE, base, finish, scripted, test as run } from "./harness.mjs";
-import { open, random, reach, record, sameText, say, taskOf } from "./app-harness.mjs";
+import { PACE, base, finish, scripted } from "./harness.mjs";
+import { LOOKS, axe, open, random, reach, record, sameText, say, small, taskOf, test } from "./app-harness.mjs";
 import { ownServer, program } from "./own-server.mjs";
 
 const STORY = "Tell me a long story about the sea, in many short paragraphs, with a list.";
@@ -11,19 +11,6 @@ const DONE = ["done"];
 const LIVE = ["sending", "queued", "running"];
 const long = process.env.TIDEWIRE_TEST_LONG === "1";
 const seed = Number(process.env.TIDEWIRE_TEST_SEED ?? 20261123);
-
-const test = (name, body, options = {}) => run(name, async (context) => {
-  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
-  await body(context);
-}, options);
-
-const source = await readFile(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
-
-async function axe(page, what) {
-  await page.evaluate(source);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document));
-  assert.deepEqual(violations.map(({ id, nodes }) => `${what}: ${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`), []);
-}
 
 await test("the_suggestion_is_answered", async (context) => {
   const page = await open(context);
@@ -314,11 +301,6 @@ if (program && scripted) {
 }
 
 const TEXT = await readFile(new URL("answer.md", import.meta.url), "utf8");
-const LOOKS = {
-  light: { colorScheme: "light" },
-  dark: { colorScheme: "dark" },
-  phone: { colorScheme: "light", viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true },
-};
 for (const [name, look] of Object.entries(LOOKS)) {
   await test(`every_page_is_sound_and_shown_${name}`, async (context) => {
     const shots = process.argv[3];
@@ -328,11 +310,7 @@ for (const [name, look] of Object.entries(LOOKS)) {
       await axe(page, `${name}, ${what}`);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(wide <= 0, `${what}: the page is ${wide} px too wide`);
-      const small = await page.evaluate(() => [...document.querySelectorAll("button, select, a[href], textarea, summary")].filter((node) => {
-        const { width, height } = node.getBoundingClientRect();
-        return node.checkVisibility({ visibilityProperty: true }) && !node.closest(".prose, .figures") && width > 1 && (width < 24 || height < 24);
-      }).map((node) => node.outerHTML.slice(0, 120)));
-      assert.deepEqual(small, [], "targets are 24 px or more");
+      assert.deepEqual(await small(page), [], "targets are 24 px or more");
     };
     await look("empty");
     await say(page, "Why is the sea salty, and how salty is it?");

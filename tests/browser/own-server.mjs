@@ -14,10 +14,10 @@ backend = "scripted"
 slots = 24
 `;
 
-/** Starts it; `restart` kills it with no warning and starts it again at the same address, with the same data. */
-export async function ownServer({ adminKey } = {}) {
+/** Starts it, with `more` of a configuration; `restart` kills it with no warning and starts it again at the same address, with the same data. */
+export async function ownServer({ adminKey, more = "" } = {}) {
   const folder = await mkdtemp(join(tmpdir(), "tidewire-browser-"));
-  await writeFile(join(folder, "tidewire.toml"), CONFIG);
+  await writeFile(join(folder, "tidewire.toml"), CONFIG + more);
   let child;
   let address = "127.0.0.1:0";
   const start = async () => {

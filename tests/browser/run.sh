@@ -29,6 +29,7 @@ cp "$here"/*.mjs "$here"/*.md "$work/"
 export CHROMIUM="$chromium"
 if curl -fs "$url/" | grep -q 'src="./theme.js"'; then
   node "$work/app.mjs" "$url" "$shots" "${3-}"
+  node "$work/beside.mjs" "$url" "$shots" "${3-}"
 else
   echo "browser: this server was built without the web app"
 fi

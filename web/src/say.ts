@@ -1,20 +1,7 @@
 // The one hidden line that a screen reader hears: what began and what ended, never each word.
-import { useSyncExternalStore } from "react";
+import { Shared } from "./store";
 
-let line = "";
-const listeners = new Set<() => void>();
+const line = new Shared("");
 
-export function say(text: string) {
-  line = text;
-  for (const changed of listeners) changed();
-}
-
-export function useSaid(): string {
-  return useSyncExternalStore(
-    (changed) => {
-      listeners.add(changed);
-      return () => listeners.delete(changed);
-    },
-    () => line,
-  );
-}
+export const say = (text: string) => line.set(text);
+export const useSaid = () => line.use();

@@ -48,6 +48,16 @@ export interface Caller {
   role?: string;
   scopes: string[];
 }
+/** A lane as `GET /v1/lanes` gives it. */
+export interface Lane {
+  lane: string;
+  tasks: number;
+  last_task: string;
+  last_at: number;
+  state: string;
+  /** The beginning of its first prompt. */
+  title?: string;
+}
 export interface Page {
   tasks: TaskRecord[];
   next?: string;
@@ -68,6 +78,19 @@ export function tasks(filter: Record<string, string | number | undefined>): Prom
   for (const [name, value] of Object.entries(filter))
     if (value !== undefined && value !== "") query.set(name, String(value));
   return call<Page>(`v1/tasks?${query}`);
+}
+
+/** A page of lanes, those first in which something happened last. */
+export async function lanes(filter: {
+  limit: number;
+  cursor: string | undefined;
+}): Promise<{ lanes: Lane[]; next?: string }> {
+  const page = await tasks({ ...filter, limit: 100 });
+  const found = new Map<string, Lane>();
+  for (const { id, lane, metadata, state, submitted_at: at } of page.tasks)
+    if (lane && metadata?.app === "chat" && !found.has(lane))
+      found.set(lane, { lane, tasks: 0, last_task: id, last_at: at, state, title: String(metadata.title) });
+  return { lanes: [...found.values()], ...(page.next ? { next: page.next } : {}) };
 }
 
 /** The words of an error for a person, and the code that names it. */

@@ -1,6 +1,6 @@
 // One answer: its text as it comes, where it stands, what went wrong, and what it cost.
 import type { Snapshot } from "@tidewire/client";
-import { useEffect, useRef, type ReactNode } from "react";
+import { lazy, Suspense, useEffect, useRef, type ReactNode } from "react";
 import { Age } from "../parts/Age";
 import { Confidence } from "../parts/Confidence";
 import { CopyButton } from "../parts/CopyButton";
@@ -9,13 +9,26 @@ import { Skeleton } from "../parts/Skeleton";
 import { dollars, number, standing, time } from "../parts/words";
 import { Prose } from "../prose/Prose";
 import { say } from "../say";
+import { useAsking } from "./asking";
+
+const Doubts = lazy(() => import("../prose/Doubts"));
 
 const ENDED = new Set(["done", "failed", "stopped"]);
 export const hasEnded = (status: string) => ENDED.has(status);
 
-export function Answer({ answer, onStop, acts }: { answer: Snapshot; onStop: () => void; acts: ReactNode }) {
-  const { status, text, reasoning, error, cache, startedAt } = answer;
+type Props = {
+  answer: Snapshot;
+  onStop: () => void;
+  /** The model was asked how sure it is. */
+  sure?: boolean;
+  acts: ReactNode;
+};
+
+export function Answer({ answer, onStop, sure = false, acts }: Props) {
+  const { status, text, reasoning, error, cache, startedAt, logprobs } = answer;
   const live = !hasEnded(status);
+  const marks = useAsking().sure;
+  const body = useRef<HTMLDivElement>(null);
   useAnnouncement(answer);
   return (
     <div className="answer" data-state={status} data-task={answer.id} aria-busy={live}>
@@ -41,7 +54,7 @@ export function Answer({ answer, onStop, acts }: { answer: Snapshot; onStop: () 
           <p>{reasoning}</p>
         </details>
       )}
-      {text ? <Prose text={text} live={live} /> : live && <Skeleton />}
+      <div ref={body}>{text ? <Prose text={text} live={live} /> : live && <Skeleton />}</div>
       {status === "failed" && error && (
         <Fault
           error={{ code: error.code, message: error.message, requestId: error.requestId }}
@@ -50,12 +63,14 @@ export function Answer({ answer, onStop, acts }: { answer: Snapshot; onStop: () 
           {acts}
         </Fault>
       )}
-      {!live && <Figures answer={answer} acts={status === "failed" ? undefined : acts} />}
+      {/* What still comes has no marks: they would have to be found anew at each frame. */}
+      <Suspense>{!live && marks && logprobs && <Doubts text={text} logprobs={logprobs} body={body} />}</Suspense>
+      {!live && <Figures answer={answer} sure={sure} acts={status === "failed" ? undefined : acts} />}
     </div>
   );
 }
 
-function Figures({ answer, acts }: { answer: Snapshot; acts: ReactNode }) {
+function Figures({ answer, sure, acts }: { answer: Snapshot; sure: boolean; acts: ReactNode }) {
   const { usage, cost, ttftMs, finishReason, model, deployment, attempt, logprobs, id, startedAt, endedAt } = answer;
   const about = usage?.estimated ? "about " : "";
   const shown = [
@@ -76,7 +91,7 @@ function Figures({ answer, acts }: { answer: Snapshot; acts: ReactNode }) {
       {shown.map((text, at) => (
         <span key={at}>{text}</span>
       ))}
-      {logprobs && <Confidence logprobs={logprobs} />}
+      {(logprobs || sure) && <Confidence logprobs={logprobs} />}
       <a className="id" href={`./v1/tasks/${id}`} target="_blank" rel="noopener">
         {id}
       </a>

@@ -1,23 +1,30 @@
 // The chat: the list of threads, the open one, and the composer.
-import { useCallback, useEffect, useMemo, useState } from "react";
+import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
 import { random } from "../memory";
 import { Fault } from "../parts/Fault";
+import { Skeleton } from "../parts/Skeleton";
 import { go } from "../router";
 import { client } from "../server";
 import { ListPanel, OpenList } from "../shell/ListPanel";
 import { useModels } from "../shell/models";
 import { hasEnded } from "./Answer";
+import { useAsking } from "./asking";
 import { Composer } from "./Composer";
 import { Empty } from "./Empty";
 import { ThreadList } from "./ThreadList";
-import { list, open, send, useThreads } from "./threads";
-import { branches, pathOf, type Turn } from "./turns";
+import { list, open, pick, send, useThreads } from "./threads";
+import { pathOf, type Turn } from "./turns";
 import { TurnView } from "./TurnView";
 import { useFollow } from "./useFollow";
 import "./chat.css";
 
+const Options = lazy(() => import("./Options"));
+const Panes = lazy(() => import("./Panes"));
+
 // Turns on the screen at once; earlier ones come on demand, so that a long thread stays as light as a short one.
 const SHOWN = 30;
+// How long another device's message may take to be seen here.
+const LOOK_MS = 10_000;
 
 export function ChatPage({ thread }: { thread: string | undefined }) {
   // A new thread has its id before its first message, and goes there with it.
@@ -26,8 +33,18 @@ export function ChatPage({ thread }: { thread: string | undefined }) {
     if (!thread) setFresh(`chat-${random()}`);
   }, [thread]);
   useEffect(() => {
-    void list();
-  }, []);
+    // What other devices do is asked for while somebody looks, and at once when somebody looks again.
+    const look = () => {
+      if (!document.hidden) void list(thread);
+    };
+    look();
+    const timer = setInterval(look, LOOK_MS);
+    document.addEventListener("visibilitychange", look);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener("visibilitychange", look);
+    };
+  }, [thread]);
   return (
     <div className="page">
       <ListPanel
@@ -46,30 +63,29 @@ export function ChatPage({ thread }: { thread: string | undefined }) {
 }
 
 function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
-  const { threads, headings, loaded, fault } = useThreads();
-  const [chosen, setChosen] = useState<Record<string, string>>({});
+  const { threads, headings, loaded, fault, picks } = useThreads();
+  const [choice, setChoice] = useState<Record<string, string>>({});
   const [editing, setEditing] = useState<Turn>();
   const [draft, setDraft] = useState<{ text: string; at: number }>();
   const [shown, setShown] = useState(SHOWN);
-  const { model, choose: chooseModel, names } = useModels();
+  const { model } = useModels();
+  const { beside } = useAsking();
   const turns = useMemo(() => [...(threads.get(id)?.values() ?? [])], [threads, id]);
-  const path = useMemo(() => pathOf(turns, chosen), [turns, chosen]);
-  const byAfter = useMemo(() => branches(turns), [turns]);
+  const path = useMemo(() => pathOf(turns, { ...choice, ...picks }), [turns, choice, picks]);
   const { scroller, follows, toEnd } = useFollow(id);
   useEffect(() => {
     if (isNew) return;
     void open(id);
-    // Another device may have gone on meanwhile.
-    const back = () => {
-      if (!document.hidden) void open(id);
-    };
-    document.addEventListener("visibilitychange", back);
-    return () => document.removeEventListener("visibilitychange", back);
   }, [id, isNew]);
 
+  const choose = useCallback((after: string, branch: string) => setChoice((now) => ({ ...now, [after]: branch })), []);
+  const last = path.at(-1);
   const say = (prompt: string) => {
-    const sent = send(id, prompt, model, editing ? editing.after : path.at(-1)?.id);
-    setChosen((now) => ({ ...now, [sent.after ?? ""]: sent.id }));
+    // What is sent below answers side by side goes on with one of them: with the first, where none was picked.
+    if (!editing && last?.panes && !last.picked) pick(last.version, last.turn.id);
+    const models = beside.length > 1 ? beside : [model];
+    const sent = send(id, prompt, models, editing ? editing.after : last?.turn.id);
+    choose(sent.after ?? "", sent.beside?.id ?? sent.id);
     setEditing(undefined);
     if (isNew) go("chat", id);
     requestAnimationFrame(toEnd);
@@ -78,60 +94,53 @@ function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
     setEditing(turn);
     setDraft({ text: turn.prompt, at: Date.now() });
   }, []);
-  const choose = useCallback((after: string, branch: string) => setChosen((now) => ({ ...now, [after]: branch })), []);
   const acts = useMemo(() => ({ edit, choose }), [edit, choose]);
   const cancel = () => {
     setEditing(undefined);
     setDraft({ text: "", at: Date.now() });
   };
   const stopNewest = () => {
-    const task = path.findLast((turn) => turn.task && !hasEnded(client.follow(turn.task).snapshot.status))?.task;
-    if (task)
+    const live = (turn: Turn) => turn.task && !hasEnded(client.follow(turn.task).snapshot.status);
+    const step = path.findLast(({ turn, panes }) => (panes?.flat() ?? [turn]).some(live));
+    for (const { task } of (step?.panes?.flat() ?? (step ? [step.turn] : [])).filter(live))
       void client
-        .follow(task)
+        .follow(task!)
         .stop()
         .catch(() => {});
   };
   const title = isNew ? "New chat" : (headings.find((one) => one.id === id)?.title ?? "Chat");
-  const visible = path.slice(-shown);
   return (
     <div className="content">
       <header className="head">
         <OpenList />
         <h1>{title}</h1>
-        {names.length > 1 && (
-          <label className="pick">
-            <span className="unseen">Model</span>
-            <select id="model" value={model} onChange={(event) => chooseModel(event.target.value)}>
-              {names.map((name) => (
-                <option key={name}>{name}</option>
-              ))}
-            </select>
-          </label>
-        )}
+        <Pick />
       </header>
       <main ref={scroller} className="scroll" tabIndex={0} aria-label="Conversation" aria-live="off">
-        <div className="column turns">
+        <div className="turns">
           {path.length > shown && (
             <button type="button" className="small earlier" onClick={() => setShown(shown + SHOWN)}>
               Show {Math.min(SHOWN, path.length - shown)} earlier
             </button>
           )}
           {fault && !isNew && path.length === 0 && (
-            <Fault error={fault}>
-              <button type="button" className="small" onClick={() => void open(id)}>
-                Retry
-              </button>
-            </Fault>
+            <div className="column">
+              <Fault error={fault}>
+                <button type="button" className="small" onClick={() => void open(id)}>
+                  Retry
+                </button>
+              </Fault>
+            </div>
           )}
-          {visible.map((turn) => (
-            <TurnView
-              key={turn.id}
-              turn={turn}
-              siblings={byAfter.get(turn.after && byAfter.has(turn.after) ? turn.after : "") ?? []}
-              acts={acts}
-            />
-          ))}
+          {path.slice(-shown).map((step) =>
+            step.panes ? (
+              <Suspense key={step.version} fallback={<Skeleton />}>
+                <Panes step={step} acts={acts} />
+              </Suspense>
+            ) : (
+              <TurnView key={step.version} {...step} acts={acts} />
+            ),
+          )}
           {path.length === 0 && (isNew || (loaded.has(id) && !fault)) && <Empty model={model} onAsk={say} />}
         </div>
       </main>
@@ -145,11 +154,56 @@ function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
           thread={isNew ? "new" : id}
           draft={draft}
           editing={editing !== undefined}
+          hint={!editing && last?.panes && !last.picked ? "Message (goes on with answer 1)" : "Message"}
           onSend={say}
           onCancel={cancel}
           onStop={stopNewest}
         />
       </section>
     </div>
+  );
+}
+
+/** Which model is asked, and how. */
+function Pick() {
+  const { model, choose, names } = useModels();
+  const { beside, sure } = useAsking();
+  const [used, setUsed] = useState(false);
+  const several = beside.length > 1;
+  return (
+    <>
+      {names.length > 1 && !several && (
+        <label className="pick">
+          <span className="unseen">Model</span>
+          <select id="model" value={model} onChange={(event) => choose(event.target.value)}>
+            {names.map((name) => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        </label>
+      )}
+      <button
+        type="button"
+        className="options"
+        popoverTarget="options"
+        aria-label={`How to ask${several ? `: ${beside.length} at once` : ""}${sure ? ", with how sure the model is" : ""}`}
+        data-on={several || sure}
+        onClick={() => setUsed(true)}
+      >
+        <svg viewBox="0 0 16 16" aria-hidden="true">
+          <path
+            d={
+              several
+                ? "M1.5 2.5h13v11h-13z M8 2.5v11" + (beside.length > 2 ? " M1.5 8h13" : "")
+                : "M1.5 4.5h7 M12.5 4.5h2 M1.5 11.5h2 M7.5 11.5h7 M8.5 2.5h4v4h-4z M3.5 9.5h4v4h-4z"
+            }
+          />
+        </svg>
+        {several && <span className="number">{beside.length} at once</span>}
+      </button>
+      <div id="options" popover="auto" role="dialog" aria-label="How to ask">
+        <Suspense fallback={<Skeleton />}>{used && <Options />}</Suspense>
+      </div>
+    </>
   );
 }

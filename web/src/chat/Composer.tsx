@@ -6,12 +6,14 @@ type Props = {
   thread: string;
   draft: { text: string; at: number } | undefined;
   editing: boolean;
+  /** What it says while it is empty. */
+  hint: string;
   onSend: (text: string) => void;
   onCancel: () => void;
   onStop: () => void;
 };
 
-export function Composer({ thread, draft, editing, onSend, onCancel, onStop }: Props) {
+export function Composer({ thread, draft, editing, hint, onSend, onCancel, onStop }: Props) {
   const [text, setText] = useState(() => memory.read<string>(`draft.${thread}`, ""));
   const area = useRef<HTMLTextAreaElement>(null);
   const write = (value: string) => {
@@ -71,7 +73,7 @@ export function Composer({ thread, draft, editing, onSend, onCancel, onStop }: P
         ref={area}
         rows={1}
         value={text}
-        placeholder="Message"
+        placeholder={hint}
         autoComplete="off"
         enterKeyHint="send"
         aria-describedby="keys"

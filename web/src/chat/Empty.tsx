@@ -8,7 +8,7 @@ export function Empty({ model, onAsk }: { model: string | undefined; onAsk: (pro
   const body = JSON.stringify({ prompt: SUGGESTION, ...(model ? { model } : {}) });
   const curl = `curl ${base.href}v1/tasks -H 'content-type: application/json' -d '${body}'`;
   return (
-    <section className="empty">
+    <section className="empty column">
       <h2>Ask something. It will not get lost.</h2>
       <p className="muted">
         Every answer is a log on the server. Reload, lose the network or close the tab: it goes on, and you come back to

@@ -21,7 +21,7 @@ export function ThreadList({ current }: { current: string | undefined }) {
         ))}
       </ul>
       {next && (
-        <button type="button" className="quiet small" onClick={() => void list(true)}>
+        <button type="button" className="quiet small" onClick={() => void list(undefined, true)}>
           Older
         </button>
       )}

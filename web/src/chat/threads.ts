@@ -1,50 +1,63 @@
 // The conversations: sent turns come from the server, unsent ones from this browser's outbox, and other tabs hear of both.
 // A send has one idempotency key from its first try to its last, so that no reload and no second tab doubles it.
 import type { Snapshot, TaskRecord } from "@tidewire/client";
-import { useSyncExternalStore } from "react";
 import { memory, random } from "../memory";
-import { call, client, tasks, told } from "../server";
-import { headings, lineage, metadata, promptOf, titleOf, turnOf, type Heading, type Turn } from "./turns";
+import { call, client, lanes, tasks, told } from "../server";
+import { Shared } from "../store";
+import { asksSure } from "./asking";
+import {
+  headings,
+  laneOf,
+  lineage,
+  metadata,
+  promptOf,
+  threadOf,
+  titleOf,
+  turnOf,
+  type Heading,
+  type Turn,
+} from "./turns";
 
 const MAX_HEADINGS = 200;
 const PAGE = 100;
+const LANES = 50;
 // Of a longer thread the newest thousand turns are shown: nobody scrolls up further, and no model reads further back.
 const MAX_PAGES = 10;
+// A pick counts until the next message says it to the server: of older ones nobody asks.
+const MAX_PICKS = 200;
+// What else the model might have said, where it is asked how sure it is.
+const ALTERNATIVES = 3;
 
 type Thread = ReadonlyMap<string, Turn>;
+/** What tabs tell each other. */
+type Told = Turn | { picks: State["picks"] };
 type State = {
   threads: ReadonlyMap<string, Thread>;
   headings: readonly Heading[];
   next?: string | undefined;
   loaded: ReadonlySet<string>;
   fault?: Turn["error"];
+  /** Of answers side by side, by their group: the turn that is gone on with. */
+  picks: Readonly<Record<string, string>>;
 };
 
-let state: State = { threads: new Map(), headings: memory.read<Heading[]>("threads", []), loaded: new Set() };
-const listeners = new Set<() => void>();
+const shared = new Shared<State>({
+  threads: new Map(),
+  headings: memory.read<Heading[]>("threads", []),
+  loaded: new Set(),
+  picks: memory.read<Record<string, string>>("picks", {}),
+});
 const others = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel("tidewire.turns");
 // Turns whose request is on its way from this tab, and those that wait for another's end.
 const busy = new Set<string>();
 
-function set(change: Partial<State>) {
-  state = { ...state, ...change };
-  for (const changed of listeners) changed();
-}
+const set = (change: Partial<State>) => shared.set({ ...shared.now, ...change });
+export const useThreads = (): State => shared.use();
 
-export function useThreads(): State {
-  return useSyncExternalStore(
-    (changed) => {
-      listeners.add(changed);
-      return () => listeners.delete(changed);
-    },
-    () => state,
-  );
-}
-
-const turn = (thread: string, id: string) => state.threads.get(thread)?.get(id);
+const turn = (thread: string, id: string) => shared.now.threads.get(thread)?.get(id);
 
 function put(...turns: Turn[]) {
-  const threads = new Map(state.threads);
+  const threads = new Map(shared.now.threads);
   for (const one of turns) threads.set(one.thread, new Map(threads.get(one.thread)).set(one.id, one));
   set({ threads });
 }
@@ -54,34 +67,70 @@ function change(one: Turn) {
   put(one);
   const outbox = memory.read<Turn[]>("outbox", []).filter(({ id }) => id !== one.id);
   memory.write("outbox", one.state === "sent" ? outbox : [...outbox, one]);
-  others?.postMessage(one);
+  others?.postMessage(one satisfies Told);
 }
 
 function head(...found: Heading[]) {
-  const merged = new Map(state.headings.map((one) => [one.id, one]));
+  const merged = new Map(shared.now.headings.map((one) => [one.id, one]));
   for (const one of found) if ((merged.get(one.id)?.at ?? 0) <= one.at) merged.set(one.id, one);
   const all = [...merged.values()].sort((one, other) => other.at - one.at).slice(0, MAX_HEADINGS);
   memory.write("threads", all);
   set({ headings: all });
 }
 
-/** Sends a prompt after a turn of the thread, or as its first. */
-export function send(thread: string, prompt: string, model: string | undefined, after: string | undefined): Turn {
-  const one: Turn = { id: random(), thread, prompt, model, after, sentAt: Date.now(), state: "held" };
-  change(one);
-  const root = lineage(state.threads.get(thread)!, one)[0]!;
-  head({ id: thread, title: titleOf(root.prompt), at: one.sentAt });
-  void push(one);
-  return one;
+/** Sends a prompt after a turn of the thread, or as its first, to one model or to several at once; gives the first turn. */
+export function send(
+  thread: string,
+  prompt: string,
+  models: readonly (string | undefined)[],
+  after: string | undefined,
+): Turn {
+  const group = random();
+  const before = after === undefined ? undefined : turn(thread, after);
+  const turns = models.map((model, at): Turn => {
+    const lane = models.length > 1 ? laneOf(thread, at) : before?.lane;
+    return {
+      ...{ id: random(), thread, prompt, model, after, sentAt: Date.now(), state: "held" },
+      ...(lane && lane !== thread ? { lane } : {}),
+      ...(models.length > 1 ? { beside: { id: group, at, of: models.length } } : {}),
+      ...(asksSure(model) ? { sure: true } : {}),
+    };
+  });
+  return begun(turns);
 }
 
-/** Sends a refused turn once more, under the same key; an answered one as a new branch. */
+function begun(turns: Turn[]): Turn {
+  for (const one of turns) change(one);
+  const first = turns[0]!;
+  const root = lineage(shared.now.threads.get(first.thread)!, first)[0]!;
+  head({ id: first.thread, title: titleOf(root.prompt), at: first.sentAt });
+  for (const one of turns) void push(one);
+  return first;
+}
+
+/** Sends a refused turn once more, under the same key; an answered one as another attempt in its place, or as a new branch. */
 export function again(one: Turn, alone = false): Turn {
-  if (one.task) return send(one.thread, one.prompt, one.model, alone ? undefined : one.after);
-  const next: Turn = { ...one, state: "held", error: undefined, after: alone ? undefined : one.after };
+  const sure = asksSure(one.model) || undefined;
+  const after = alone ? undefined : one.after;
+  const next: Turn = { ...one, after, sure, state: "held", error: undefined };
+  if (alone) delete next.beside;
+  if (one.task) return begun([{ ...next, id: random(), sentAt: Date.now(), task: undefined }]);
   change(next);
   void push(next);
   return next;
+}
+
+/** Goes on with one of the answers side by side. */
+export function pick(group: string, id: string | undefined) {
+  const { [group]: _, ...rest } = shared.now.picks;
+  const all = Object.entries(id ? { ...rest, [group]: id } : rest);
+  picked(Object.fromEntries(all.slice(-MAX_PICKS)));
+  others?.postMessage({ picks: shared.now.picks } satisfies Told);
+}
+
+function picked(picks: State["picks"]) {
+  memory.write("picks", picks);
+  set({ picks });
 }
 
 export function discard(one: Turn) {
@@ -89,9 +138,9 @@ export function discard(one: Turn) {
     "outbox",
     memory.read<Turn[]>("outbox", []).filter(({ id }) => id !== one.id),
   );
-  const left = new Map(state.threads.get(one.thread));
+  const left = new Map(shared.now.threads.get(one.thread));
   left.delete(one.id);
-  set({ threads: new Map(state.threads).set(one.thread, left) });
+  set({ threads: new Map(shared.now.threads).set(one.thread, left) });
 }
 
 const ended = ({ status }: Snapshot) => status === "done" || status === "failed" || status === "stopped";
@@ -101,15 +150,18 @@ async function push(one: Turn) {
   if (busy.has(one.id)) return;
   busy.add(one.id);
   try {
-    const before = lineage(state.threads.get(one.thread) ?? new Map<string, Turn>(), one).slice(0, -1);
+    const before = lineage(shared.now.threads.get(one.thread) ?? new Map<string, Turn>(), one).slice(0, -1);
     const messages: { role: string; content: string }[] = [];
     for (const earlier of before) messages.push(...(await said(earlier)));
     change({ ...one, state: "sending" });
     const title = titleOf((before[0] ?? one).prompt);
     const task = await client.submit({
-      input: [...messages, { role: "user", content: one.prompt }],
+      input: {
+        messages: [...messages, { role: "user", content: one.prompt }],
+        ...(one.sure ? { logprobs: true, top_logprobs: ALTERNATIVES } : {}),
+      },
       route: one.model,
-      lane: one.thread,
+      lane: one.lane ?? one.thread,
       priority: "interactive",
       idempotencyKey: `chat-${one.id}`,
       metadata: metadata(one, title),
@@ -141,10 +193,10 @@ function acked(one: Turn): Promise<Turn | undefined> {
     const look = () => {
       const now = turn(one.thread, one.id);
       if (now && !now.task && now.state !== "refused") return;
-      listeners.delete(look);
+      leave();
       resolve(now);
     };
-    listeners.add(look);
+    const leave = shared.subscribe(look);
     look();
   });
 }
@@ -183,18 +235,26 @@ async function all(lane: string): Promise<TaskRecord[]> {
   return found;
 }
 
+/** The turns of a lane's tasks, which come newest first. */
+function read(thread: string, found: TaskRecord[]): Turn[] {
+  let before: string | undefined;
+  return found.toReversed().map((task) => {
+    const one = turnOf(task, thread, before);
+    before = one.id;
+    const known = turn(thread, one.id);
+    // What this tab knows of the prompt is whole, what a task keeps may be cut.
+    return known?.task && !known.cut ? { ...one, prompt: known.prompt, cut: false } : one;
+  });
+}
+
 /** The thread's turns as the server has them. */
 export async function open(thread: string): Promise<void> {
   try {
-    const found = await all(thread);
-    let before: string | undefined;
-    const turns = found.toReversed().map((task) => {
-      const one = turnOf(task, thread, before);
-      before = one.id;
-      const known = turn(thread, one.id);
-      // What this tab knows of the prompt is whole, what a task keeps may be cut.
-      return known?.task && !known.cut ? { ...one, prompt: known.prompt, cut: false } : one;
-    });
+    const main = read(thread, await all(thread));
+    // The first of answers side by side is in the thread's own lane, and says how many lanes are beside it.
+    const lanes = Math.max(1, ...main.map(({ beside }) => beside?.of ?? 1));
+    const sides = Array.from({ length: lanes - 1 }, (_, at) => all(laneOf(thread, at + 1)));
+    const turns = [main, ...(await Promise.all(sides)).map((found) => read(thread, found))].flat();
     // What this tab is sending just now it hears of by its ack, which also knows since when the person waits.
     put(...turns.filter(({ id }) => !busy.has(id)));
     // A send of which this browser does not know that it arrived.
@@ -203,18 +263,25 @@ export async function open(thread: string): Promise<void> {
       "outbox",
       memory.read<Turn[]>("outbox", []).filter(({ id }) => !arrived.has(id)),
     );
-    set({ loaded: new Set(state.loaded).add(thread), fault: undefined });
+    set({ loaded: new Set(shared.now.loaded).add(thread), fault: undefined });
   } catch (error) {
-    set({ fault: told(error), loaded: new Set(state.loaded).add(thread) });
+    set({ fault: told(error), loaded: new Set(shared.now.loaded).add(thread) });
   }
 }
 
-/** The list of threads, newest first; `more` goes on with older ones. */
-export async function list(more = false): Promise<void> {
+/**
+ * The list of threads, newest first; `more` goes on with older ones. Where the list names a task of the open thread that is
+ * not known here, another device went on with it.
+ */
+export async function list(openThread?: string, more = false): Promise<void> {
   try {
-    const page = await tasks({ limit: PAGE, cursor: more ? state.next : undefined });
-    head(...headings(page.tasks));
+    const page = await lanes({ limit: LANES, cursor: more ? shared.now.next : undefined });
+    head(...headings(page.lanes));
     set({ next: page.next, fault: undefined });
+    const known = new Set([...(shared.now.threads.get(openThread ?? "")?.values() ?? [])].map(({ task }) => task));
+    const news = page.lanes.some(({ lane, last_task: last }) => threadOf(lane) === openThread && !known.has(last));
+    // An own send whose ack is on its way is no news.
+    if (openThread && news && ![...busy].some((id) => turn(openThread, id))) await open(openThread);
   } catch (error) {
     set({ fault: told(error) });
   }
@@ -228,9 +295,10 @@ export function begin() {
     if (one.state !== "refused")
       void open(one.thread).then(() => (turn(one.thread, one.id)?.task ? undefined : push(one)));
   if (!others) return;
-  others.onmessage = ({ data }: MessageEvent<Turn>) => {
+  others.onmessage = ({ data }: MessageEvent<Told>) => {
+    if ("picks" in data) return picked(data.picks);
     put(data);
-    const root = lineage(state.threads.get(data.thread)!, data)[0]!;
+    const root = lineage(shared.now.threads.get(data.thread)!, data)[0]!;
     head({ id: data.thread, title: titleOf(root.prompt), at: data.sentAt });
   };
 }

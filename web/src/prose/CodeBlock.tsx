@@ -8,7 +8,7 @@ export function CodeBlock({ language, text }: { language: string; text: string }
         <span>{language || "text"}</span>
         <CopyButton text={() => text} what="code" />
       </figcaption>
-      <pre tabIndex={0} aria-label={`Code${language ? `, ${language}` : ""}`} role="region">
+      <pre tabIndex={0} aria-label={`Code${language ? `, ${language}` : ""}`} role="group">
         <code>{text}</code>
       </pre>
     </figure>

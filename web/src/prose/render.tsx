@@ -55,7 +55,7 @@ function list({ items, ordered, start }: Tokens.List): ReactNode {
 function table({ header, rows, align }: Tokens.Table): ReactNode {
   const side = (at: number) => align[at] ?? undefined;
   return (
-    <div className="table" tabIndex={0} role="region" aria-label="Table">
+    <div className="table" tabIndex={0} role="group" aria-label="Table">
       <table>
         <thead>
           <tr>
