@@ -30,6 +30,7 @@ export CHROMIUM="$chromium"
 if curl -fs "$url/" | grep -q 'src="./theme.js"'; then
   node "$work/app.mjs" "$url" "$shots" "${3-}"
   node "$work/beside.mjs" "$url" "$shots" "${3-}"
+  node "$work/operations.mjs" "$url" "$shots" "${3-}"
 else
   echo "browser: this server was built without the web app"
 fi

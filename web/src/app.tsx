@@ -13,6 +13,7 @@ import { Rail } from "./shell/Rail";
 import { StatusStrip } from "./shell/StatusStrip";
 
 const TasksPage = lazy(() => import("./tasks/TasksPage"));
+const OperationsPage = lazy(() => import("./operations/OperationsPage"));
 const Palette = lazy(() => import("./shell/Palette"));
 
 // A session is looked for before the first page, so that nobody sees a page that they may not use.
@@ -39,6 +40,9 @@ export function App() {
   return <Frame who={who === "asking" ? undefined : who} onLeave={() => setWho("needed")} />;
 }
 
+// Whoever has one of these finds something among the operations' pages.
+const OPERATIONS = ["admin:read", "tasks:read"];
+
 function Frame({ who, onLeave }: { who: Caller | undefined; onLeave: () => void }) {
   const [page = "", ...rest] = usePlace();
   const [palette, setPalette] = useState(false);
@@ -53,7 +57,11 @@ function Frame({ who, onLeave }: { who: Caller | undefined; onLeave: () => void 
   }, []);
   return (
     <div className="shell">
-      <Rail page={page === "tasks" ? "tasks" : "chat"} onPalette={() => setPalette(true)} />
+      <Rail
+        page={page === "tasks" || page === "operations" ? page : "chat"}
+        operations={OPERATIONS.some((scope) => who?.scopes.includes(scope))}
+        onPalette={() => setPalette(true)}
+      />
       <Offline onRefused={onLeave} />
       <Suspense
         fallback={
@@ -66,7 +74,13 @@ function Frame({ who, onLeave }: { who: Caller | undefined; onLeave: () => void 
         }
       >
         {who &&
-          (page === "tasks" ? <TasksPage batch={rest[0] || undefined} /> : <ChatPage thread={rest[0] || undefined} />)}
+          (page === "tasks" ? (
+            <TasksPage batch={rest[0] || undefined} />
+          ) : page === "operations" ? (
+            <OperationsPage who={who} place={rest[0] ?? ""} rest={rest.slice(1)} />
+          ) : (
+            <ChatPage thread={rest[0] || undefined} />
+          ))}
       </Suspense>
       <StatusStrip who={who} onLeave={onLeave} />
       <Suspense>{palette && <Palette onClose={() => setPalette(false)} />}</Suspense>

@@ -10,8 +10,17 @@ async function report(measures: Measure[]): Promise<void> {
   await call("v1/measures", { json: { measures }, keepalive: true });
 }
 
+type Asked = RequestInit & { json?: unknown };
+
 /** One request. Whatever goes wrong is a `TidewireError` with a code and the request's name in the server's log. */
-export async function call<T>(path: string, init: RequestInit & { json?: unknown } = {}): Promise<T> {
+export async function call<T>(path: string, init: Asked = {}): Promise<T> {
+  const answer = await ask(path, init);
+  const text = await answer.text();
+  return (answer.headers.get("content-type")?.includes("json") ? JSON.parse(text) : text) as T;
+}
+
+/** The same, for an answer that is read as it comes. */
+export async function ask(path: string, init: Asked = {}): Promise<Response> {
   const { json, ...rest } = init;
   const headers = new Headers(rest.headers);
   if (json !== undefined) headers.set("content-type", "application/json");
@@ -36,8 +45,7 @@ export async function call<T>(path: string, init: RequestInit & { json?: unknown
       request,
     );
   }
-  const text = await answer.text();
-  return (answer.headers.get("content-type")?.includes("json") ? JSON.parse(text) : text) as T;
+  return answer;
 }
 
 export interface Caller {

@@ -18,6 +18,7 @@ export default function Palette({ onClose }: { onClose: () => void }) {
     () => [
       { name: "New chat", hint: "Go", run: () => go("chat") },
       { name: "Tasks: new batch", hint: "Go", run: () => go("tasks") },
+      { name: "Operations", hint: "Go", run: () => go("operations") },
       { name: "Theme: light", hint: "Look", run: () => setTheme("light") },
       { name: "Theme: dark", hint: "Look", run: () => setTheme("dark") },
       { name: "Theme: as the system has it", hint: "Look", run: () => setTheme("system") },

@@ -5,6 +5,7 @@ import { at } from "../router";
 const ICONS = {
   chat: "M3 4.5h14v9H9l-4 3v-3H3z",
   tasks: "M3 5h2M8 5h9M3 10h2M8 10h9M3 15h2M8 15h9",
+  operations: "M3 16.5h14M4.5 13V9.5M8 13V5.5M11.5 13V8M15 13V3.5",
   find: "M9 3.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11zM13 13l4 4",
   system: "M3 4h14v9H3zM7 16.5h6M10 13v3.5",
   light:
@@ -18,7 +19,9 @@ const Icon = ({ name }: { name: keyof typeof ICONS }) => (
 );
 const NAMES = { system: "Auto", light: "Light", dark: "Dark" };
 
-export function Rail({ page, onPalette }: { page: "chat" | "tasks"; onPalette: () => void }) {
+type Props = { page: "chat" | "tasks" | "operations"; operations: boolean; onPalette: () => void };
+
+export function Rail({ page, operations, onPalette }: Props) {
   const theme = useTheme();
   return (
     <nav className="rail" aria-label="Main">
@@ -33,6 +36,12 @@ export function Rail({ page, onPalette }: { page: "chat" | "tasks"; onPalette: (
         <Icon name="tasks" />
         Tasks
       </a>
+      {operations && (
+        <a href={at("operations")} aria-current={page === "operations" ? "page" : undefined} title="Operations">
+          <Icon name="operations" />
+          Ops
+        </a>
+      )}
       <span className="gap push" style={{ flex: 1 }} />
       <button type="button" onClick={onPalette} title="Find and do (Ctrl+K)">
         <Icon name="find" />

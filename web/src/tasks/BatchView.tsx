@@ -3,6 +3,7 @@ import type { BatchSnapshot, TaskRecord } from "@tidewire/client";
 import { useBatch } from "@tidewire/react";
 import { useMemo, useState } from "react";
 import { Fault } from "../parts/Fault";
+import { Rows } from "../parts/Rows";
 import { Skeleton } from "../parts/Skeleton";
 import { number, sentence } from "../parts/words";
 import { go } from "../router";
@@ -11,7 +12,6 @@ import { OpenList } from "../shell/ListPanel";
 import { csv } from "./csv";
 import { results, save } from "./export";
 import { Inspector } from "./Inspector";
-import { Rows } from "./Rows";
 import { TaskRow } from "./TaskRow";
 import { records, useRecords } from "./useRecords";
 
