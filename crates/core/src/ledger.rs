@@ -17,7 +17,7 @@ mod sheet;
 mod standing;
 
 pub use book::{Book, Bounds, Held, Settled};
-pub use calendar::day;
+pub use calendar::{day, first_of_month};
 pub use changes::Changed;
 pub use remembered::{REMEMBERED, Remembered};
 pub use sheet::{MAX_ROWS, Row, Sheet};

@@ -23,9 +23,10 @@ pub use entrant::Entrant;
 
 use crate::id::{TaskRef, TenantId};
 use crate::port::{Clock, Dispatch, Unavailable};
-use crate::task::Task;
+use crate::task::{Priority, Task};
 use crate::time::Timestamp;
 use line::{Line, Moment};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -80,6 +81,30 @@ pub struct Overdue {
     pub task: TaskRef,
     /// Where it stands now.
     pub standing: Standing,
+}
+
+/// Who waits and runs, counted for whoever looks at the queue from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Everybody.
+    pub all: Crowd,
+    /// Those of each priority.
+    pub by_priority: BTreeMap<Priority, Crowd>,
+    /// Those of each tenant.
+    pub by_tenant: BTreeMap<TenantId, Crowd>,
+    /// Those that wait for, and have, a worker with this capability.
+    pub by_capability: BTreeMap<Arc<str>, Crowd>,
+}
+
+/// Some of the tasks that wait and run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crowd {
+    /// How many wait.
+    pub waiting: usize,
+    /// How many run.
+    pub running: usize,
+    /// When the one was submitted that has waited longest; none where all that wait do so for their own moment.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Names one claim of a task, so that a worker that lost it is not heard.
@@ -251,6 +276,11 @@ impl Queue {
     /// How many tasks wait.
     pub fn waiting(&self) -> usize {
         self.line().waiting()
+    }
+
+    /// Who waits and runs. Looks at all tasks that there are: for people who look on, once a second at most.
+    pub fn census(&self) -> Census {
+        self.line().census()
     }
 
     /// Tasks whose wait has outgrown its estimate, at most `limit`. Each is named once for each estimate.

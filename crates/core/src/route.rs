@@ -9,6 +9,7 @@ mod hedges;
 mod plan;
 mod shadow;
 mod strategy;
+mod strip;
 #[cfg(test)]
 mod tests;
 mod unit;
@@ -23,6 +24,7 @@ pub use hedges::{Hedge, HedgeCounts, Hedges};
 pub use plan::{Contradiction, Plan};
 pub use shadow::Shadow;
 pub use strategy::Strategy;
+pub use strip::Minute;
 pub use view::DeploymentView;
 
 use crate::cache::Policy;

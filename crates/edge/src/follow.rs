@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{Clock, Cursor, EventLog, ReadError, Watch};
+use tidewire_core::port::{Clock, Cursor, EventLog, Measurement, Page, ReadError, Watch};
 use tidewire_core::{Epoch, Event, Kind, LogRef, Offset};
 use tidewire_proto::WireEvent;
 use tidewire_proto::event::Data;
@@ -39,15 +39,26 @@ pub(crate) struct Follower {
     watch: Watch,
     window: Duration,
     sent: Option<Duration>,
+    /// All that there was has been read: what comes next is news.
+    caught_up: bool,
 }
 
 /// Events that are ready, and whether they are the last.
 pub(crate) struct Batch {
     pub(crate) events: Vec<Event>,
     pub(crate) over: bool,
+    /// They were committed while the reader waited for them.
+    pub(crate) news: bool,
 }
 
 impl Batch {
+    /// It is handed to its reader's connection now: measures how late its newest event is.
+    pub(crate) fn told(&self, edge: &Edge) {
+        if let Some(newest) = self.events.last().filter(|_| self.news) {
+            edge.meter.record(Measurement::DeliveryLag(edge.clock.now().since(newest.at)));
+        }
+    }
+
     pub(crate) fn from(&self) -> u64 {
         self.events.first().map_or(0, |event| event.offset.0)
     }
@@ -77,7 +88,7 @@ impl Follower {
         }
         let cursor = Cursor { epoch: state.epoch, next };
         let (log, clock) = (edge.log.clone(), edge.clock.clone());
-        Ok(Self { log, clock, at, cursor, tail: state.tail, watch, window, sent: None })
+        Ok(Self { log, clock, at, cursor, tail: state.tail, watch, window, sent: None, caught_up: next == state.tail })
     }
 
     /// Waits for events, and for the end of the window since the last ones. Dropping the future loses nothing:
@@ -102,7 +113,13 @@ impl Follower {
                 self.sent = Some(self.clock.monotonic());
             }
         }
-        Ok(Batch { over: page.ended && self.cursor.next >= page.tail, events: page.events })
+        Ok(self.batch_of(page))
+    }
+
+    fn batch_of(&mut self, page: Page) -> Batch {
+        let news = self.caught_up;
+        self.caught_up = self.cursor.next >= page.tail;
+        Batch { over: page.ended && self.caught_up, news, events: page.events }
     }
 
     /// What is there now, without waiting.
@@ -112,7 +129,7 @@ impl Follower {
             self.cursor.next = last.offset.plus(1);
         }
         self.tail = page.tail;
-        Ok(Batch { over: page.ended && self.cursor.next >= page.tail, events: page.events })
+        Ok(self.batch_of(page))
     }
 
     /// Waits until the log has ended.

@@ -23,8 +23,7 @@ mod table;
 
 pub use audit::keep as keep_audit;
 pub(crate) use audit::{Audit, Note, Peer};
-pub(crate) use caller::End;
-pub use caller::{Caller, Grant};
+pub use caller::{Caller, End, Grant};
 pub(crate) use credential::{COOKIE, cookie};
 pub use jwt::{Algorithm, Claims, Fetch, FetchError, Fetching, Form, Source, Tokens};
 pub use lifetime::{Lifetime, Over};
@@ -44,7 +43,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use table::Table;
 use tidewire_core::TenantId;
-use tidewire_core::port::{Clock, Directory, Unavailable};
+use tidewire_core::port::{Clock, Directory, Limits, Unavailable};
 use tidewire_proto::Code;
 use tidewire_proto::admin::SignInWays;
 use tokio_util::sync::CancellationToken;
@@ -69,6 +68,19 @@ pub struct Identity {
     sessions: Standing,
     /// People who are with the provider, on their way to a session.
     pending: oidc::Pending,
+}
+
+/// A tenant, as operators look at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownTenant {
+    /// Its number.
+    pub id: TenantId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What all that it does may use.
+    pub limits: Limits,
+    /// Nobody of it may ask.
+    pub suspended: bool,
 }
 
 /// A session that was opened, and what there is to say of it.
@@ -166,6 +178,17 @@ impl Identity {
     /// Every tenant there is.
     pub fn tenants(&self) -> Vec<TenantId> {
         self.table().tenants().map(|tenant| tenant.record.id).collect()
+    }
+
+    /// Every tenant, with what it may use.
+    pub fn known_tenants(&self) -> Vec<KnownTenant> {
+        let known = |tenant: &table::TenantEntry| KnownTenant {
+            id: tenant.record.id,
+            name: tenant.name.clone(),
+            limits: tenant.record.limits,
+            suspended: tenant.record.suspended,
+        };
+        self.table().tenants().map(known).collect()
     }
 
     /// A tenant's name.

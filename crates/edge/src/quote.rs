@@ -5,7 +5,9 @@ use crate::Edge;
 use crate::refusal::Refusal;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire_core::port::{Account, Amounts, Clock, Ledger, Left, Limits, Reservation, ReserveError, TaskStore};
+use tidewire_core::port::{
+    Account, Amounts, Clock, Ledger, Left, Limits, Measurement, Reservation, ReserveError, TaskStore,
+};
 use tidewire_core::{Durability, Task, TaskRef, Usage};
 use tokio_util::task::TaskTracker;
 
@@ -86,6 +88,9 @@ impl Admitted {
             }
             Err(error) => {
                 hold.held = None;
+                if let ReserveError::Over(over) = &error {
+                    edge.meter.record(Measurement::OverLimit(over.what));
+                }
                 return Err(error.into());
             }
         }

@@ -59,12 +59,14 @@ use committer::{Committer, Queued};
 use condition::Condition;
 use op::{Op, Reply};
 use space::Space;
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tidewire_core::port::{Clock, Unavailable};
+use tidewire_core::{Money, TenantId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
@@ -253,6 +255,11 @@ impl Engine {
     /// How much the disk of the data directory has free; `None` where that can't be found out.
     pub fn free_bytes(&self) -> Option<u64> {
         self.shared.space.free_bytes()
+    }
+
+    /// Money that tasks hold now, by tenant.
+    pub fn reserved(&self) -> HashMap<TenantId, Money> {
+        self.shared.desk.reserved()
     }
 
     /// How often changes were no longer taken because the disk failed, and how often they were again.

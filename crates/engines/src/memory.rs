@@ -8,10 +8,10 @@ use crate::memory::ledger::Accounts;
 use crate::memory::logs::Logs;
 use crate::memory::room::Room;
 use crate::memory::tasks::Tasks;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidewire_core::port::Clock;
-use tidewire_core::{LogRef, Timestamp};
+use tidewire_core::{LogRef, Money, TenantId, Timestamp};
 
 mod bus;
 mod cache;
@@ -86,6 +86,11 @@ impl Engine {
     /// Bytes that all of it takes by now, for a metric.
     pub fn used_bytes(&self) -> usize {
         self.room.used()
+    }
+
+    /// Money that tasks hold now, by tenant.
+    pub fn reserved(&self) -> HashMap<TenantId, Money> {
+        lock(&self.accounts).reserved()
     }
 
     /// Bytes that they may take.

@@ -9,6 +9,7 @@ pub mod event;
 pub mod feedback;
 pub mod frame;
 pub mod http;
+pub mod operations;
 pub mod public;
 pub mod routes;
 pub mod task;

@@ -3,6 +3,11 @@
 mod backup;
 mod cache;
 mod routes;
+mod snapshot;
+mod spending;
+mod stream;
+
+pub(crate) use stream::keep_history;
 
 use crate::reload::Reloader;
 use crate::telemetry::{Levels, Metrics};
@@ -13,9 +18,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use http::{Method, StatusCode, header};
 use std::sync::Arc;
+use std::time::Duration;
+use tidewire_core::Timestamp;
 use tidewire_core::port::Clock;
 use tidewire_core::queue::Queue;
-use tidewire_edge::identity::Scope;
+use tidewire_edge::identity::{Identity, Scope};
 use tidewire_edge::{Edge, Endpoint, Needs};
 use tidewire_proto::http::Ready;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +39,11 @@ pub(crate) struct Operations {
     pub(crate) closing: CancellationToken,
     pub(crate) tracker: TaskTracker,
     pub(crate) clock: Arc<dyn Clock>,
+    identity: Arc<Identity>,
+    /// By the wall and by the monotonic clock, so that a moment of the one can be told as one of the other.
+    started: (Timestamp, Duration),
+    spending: spending::Spending,
+    looking: stream::Looking,
 }
 
 impl Operations {
@@ -52,6 +64,10 @@ impl Operations {
             closing: edge.closing.clone(),
             tracker: edge.tracker.clone(),
             clock: edge.clock.clone(),
+            identity: edge.identity.clone(),
+            started: (edge.clock.now(), edge.clock.monotonic()),
+            spending: spending::Spending::default(),
+            looking: stream::Looking::default(),
         }
     }
 }
@@ -68,6 +84,7 @@ pub(crate) fn endpoints(operations: &Arc<Operations>) -> Vec<Endpoint> {
         endpoint(Method::GET, "/readyz", Needs::Nothing, get(ready)),
         endpoint(Method::GET, "/metrics", READ, get(metrics)),
         endpoint(Method::POST, "/v1/backup", OPERATE, post(backup::backup)),
+        endpoint(Method::GET, "/v1/operations", READ, get(stream::operations)),
         endpoint(Method::GET, "/v1/routes", READ, get(routes::list)),
         endpoint(Method::POST, "/v1/admin/reload", OPERATE, post(routes::reload)),
     ]

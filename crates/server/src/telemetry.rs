@@ -4,6 +4,7 @@
 mod gen_ai;
 mod guards;
 mod ledger;
+pub(crate) mod live;
 mod log;
 mod process;
 mod tasks;
@@ -28,6 +29,7 @@ pub(crate) struct Metrics {
     ledger: ledger::Ledger,
     guards: guards::Guards,
     process: process::Process,
+    pub(crate) live: live::Live,
     pub(crate) traces: traces::Traces,
 }
 
@@ -42,6 +44,7 @@ impl Metrics {
             guards: guards::Guards::new(&mut ours),
             gen_ai: gen_ai::GenAi::new(&mut shared, providers),
             process: process::Process::new(&mut shared),
+            live: live::Live::default(),
             registries: Mutex::new([ours, shared]),
         }
     }
@@ -59,6 +62,7 @@ impl Metrics {
     /// A group commit is done.
     pub(crate) fn committed(&self, whole: Duration, fsync: Option<Duration>) {
         self.tasks.committed(whole, fsync);
+        self.live.committed(fsync);
     }
 
     /// Everything, as Prometheus' text format.
@@ -95,6 +99,7 @@ impl Meter for Metrics {
         if let Measurement::Traced(task) = measurement {
             return self.traces.ended(task);
         }
+        self.live.record(measurement);
         self.tasks.record(measurement);
         self.gen_ai.record(measurement);
         self.guards.record(measurement);

@@ -57,7 +57,7 @@ fn row(method: &str, path: &str) -> Option<Row> {
         ("POST" | "DELETE" | "GET", "/v1/session") => Public,
         ("GET", "/v1/session/ways" | "/v1/session/oidc" | "/v1/session/oidc/callback") => Public,
         (_, path) if path.starts_with("/v1/admin/") => Operators,
-        ("GET", "/metrics" | "/v1/routes") | ("POST", "/v1/backup") => Operators,
+        ("GET", "/metrics" | "/v1/routes" | "/v1/operations") | ("POST", "/v1/backup") => Operators,
         ("GET", "/v1/ws" | "/v1/ai-sdk/ws" | "/v1/centrifuge") => Elsewhere,
         ("POST", "/v1/tickets") => Own(200, nothing),
         ("POST", "/v1/chat/completions") => Elsewhere,

@@ -87,6 +87,7 @@ impl Trip<'_> {
         loop {
             let deployment = flight.deployment.name.clone();
             choice.asks(&deployment);
+            leash.asks(&deployment);
             let mut pumped = self.run(draft, leash, (input, purse), &mut choice, flight).await?;
             let deployment = pumped.by.clone().unwrap_or(deployment);
             let next = match &mut pumped.finish {

@@ -5,9 +5,9 @@ use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tidewire_core::TaskRef;
-use tidewire_core::port::{Renewal, Signal};
+use tidewire_core::port::{Clock, Renewal, Signal};
 use tidewire_core::task::Lease;
+use tidewire_core::{Task, TaskRef, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +32,26 @@ pub(crate) struct Keeper {
 
 struct Held {
     lease: Lease,
+    /// The public name that was asked for.
+    model: Arc<str>,
+    /// Which deployment is asked for it, once one is.
+    deployment: Option<Arc<str>>,
+    since: Timestamp,
     order: Arc<watch::Sender<Order>>,
     renewed: Duration,
+}
+
+/// A task that runs here, for whoever looks on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseView {
+    /// Which task, in which attempt, at which worker.
+    pub lease: Lease,
+    /// The public name of the model that was asked for.
+    pub model: Arc<str>,
+    /// Which deployment is asked for it; none before that, and where it gets an answer that is kept or shared.
+    pub deployment: Option<Arc<str>>,
+    /// When its worker got it.
+    pub since: Timestamp,
 }
 
 /// A running task's end of the line. Dropped, its lease is no longer kept.
@@ -57,6 +75,13 @@ impl Leash {
             Err(_) => Order::Lost,
         }
     }
+
+    /// Says which deployment is asked.
+    pub(crate) fn asks(&self, deployment: &Arc<str>) {
+        if let Some(held) = self.keeper.held().get_mut(&self.task) {
+            held.deployment = Some(deployment.clone());
+        }
+    }
 }
 
 impl Keeper {
@@ -65,9 +90,16 @@ impl Keeper {
     }
 
     /// Keeps a lease from now on.
-    pub(crate) fn keep(self: &Arc<Self>, lease: &Lease, now: Duration) -> Leash {
+    pub(crate) fn keep(self: &Arc<Self>, task: &Task, lease: &Lease, clock: &dyn Clock) -> Leash {
         let (order, orders) = watch::channel(Order::Go);
-        let held = Held { lease: lease.clone(), order: Arc::new(order), renewed: now };
+        let held = Held {
+            lease: lease.clone(),
+            model: task.spec.model.as_str().into(),
+            deployment: None,
+            since: clock.now(),
+            order: Arc::new(order),
+            renewed: clock.monotonic(),
+        };
         self.held().insert(lease.task, held);
         Leash { keeper: self.clone(), task: lease.task, orders }
     }
@@ -75,6 +107,18 @@ impl Keeper {
     /// How many tasks run.
     pub(crate) fn running(&self) -> usize {
         self.held().len()
+    }
+
+    /// The tasks that have run longest, at most `limit`, oldest first.
+    pub(crate) fn oldest(&self, limit: usize) -> Vec<LeaseView> {
+        let held = self.held();
+        let mut all: Vec<&Held> = held.values().collect();
+        all.sort_unstable_by_key(|held| (held.since, held.lease.task));
+        let view = |held: &&Held| {
+            let Held { lease, model, deployment, since, .. } = *held;
+            LeaseView { lease: lease.clone(), model: model.clone(), deployment: deployment.clone(), since: *since }
+        };
+        all.iter().take(limit).map(view).collect()
     }
 
     /// Gives an order to one task, if it runs here.

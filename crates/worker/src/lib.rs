@@ -36,6 +36,7 @@ mod waits;
 
 pub use backends::Backends;
 pub use health::{Checked, check_health};
+pub use keeper::LeaseView;
 pub use pool::{Pool, Running, Sizes, Slots};
 pub use retry::Backoff;
 pub use shares::Shares;

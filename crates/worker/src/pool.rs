@@ -1,7 +1,7 @@
 //! The pool: a bounded number of tasks at once for each capability, and an orderly end.
 
 use crate::Worker;
-use crate::keeper::{Keeper, Order};
+use crate::keeper::{Keeper, LeaseView, Order};
 use crate::reaper;
 use crate::run::run;
 use crate::slots::Room;
@@ -9,6 +9,7 @@ use crate::waits;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tidewire_core::cache::REPLAY;
 use tidewire_core::port::Claim;
 use tidewire_core::queue::Turn;
 use tokio_util::sync::CancellationToken;
@@ -30,14 +31,35 @@ pub struct Slots {
     pub count: usize,
 }
 
-/// How many tasks run.
+/// What runs, for whoever looks on.
 #[derive(Clone)]
-pub struct Running(Arc<Keeper>);
+pub struct Running(Claimer);
 
 impl Running {
-    /// Now.
+    /// How many tasks, now.
     pub fn count(&self) -> usize {
-        self.0.running()
+        self.0.keeper.running()
+    }
+
+    /// How many may at once, those of all routes together. Without those that wait for no model.
+    pub fn slots(&self) -> usize {
+        let rooms = self.0.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.iter().filter(|(capability, _)| &***capability != REPLAY).map(|(_, room)| room.count()).sum()
+    }
+
+    /// The worker's name.
+    pub fn worker(&self) -> &str {
+        &self.0.worker.name.0
+    }
+
+    /// It claims nothing more.
+    pub fn drains(&self) -> bool {
+        self.0.claiming.is_cancelled()
+    }
+
+    /// Those that have run longest, at most `limit`, oldest first.
+    pub fn leases(&self, limit: usize) -> Vec<LeaseView> {
+        self.0.keeper.oldest(limit)
     }
 }
 
@@ -83,9 +105,9 @@ impl Pool {
         Sizes(self.0.clone())
     }
 
-    /// How many tasks run, for whoever wants to know while the pool works.
+    /// What runs, for whoever wants to know while the pool works.
     pub fn running(&self) -> Running {
-        Running(self.0.keeper.clone())
+        Running(self.0.clone())
     }
 
     /// Stops: claims nothing more, gives running tasks `grace` to end, hands the rest back, and returns once

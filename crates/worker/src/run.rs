@@ -27,7 +27,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, keeper: &Arc<Keeper>, at: TaskRef)
         Ok(leased) => leased,
         Err(left) => return left,
     };
-    let leash = keeper.keep(&lease, worker.clock.monotonic());
+    let leash = keeper.keep(&task, &lease, &*worker.clock);
     let attempted = attempt(worker, &task, &lease, leash).await;
     if let Some(of) = &task.spec.cache {
         worker.answers.announced.over(of.key, at);

@@ -33,6 +33,11 @@ impl Room {
         self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.size().count
+    }
+
     /// From now on so many. What runs beyond them ends in its own time.
     pub(crate) fn set(&self, count: usize) {
         let count = count.min(Semaphore::MAX_PERMITS);

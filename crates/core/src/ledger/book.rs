@@ -3,7 +3,8 @@
 use super::changes::Noted;
 use super::standing::{Short, Standing, tightest};
 use crate::ending::Usage;
-use crate::id::TaskRef;
+use crate::id::{TaskRef, TenantId};
+use crate::money::Money;
 use crate::payer::Payer;
 use crate::port::{Account, Amounts, Balance, Left, Limits, Over, Reservation, ReserveError, Unavailable};
 use crate::time::Timestamp;
@@ -94,6 +95,8 @@ pub struct Book {
     pub(super) accounts: HashMap<Account, Standing>,
     pub(super) held: HashMap<TaskRef, Held>,
     pub(super) balance: Balance,
+    /// Money that is held, by tenant; none where nothing is.
+    reserved: HashMap<TenantId, Money>,
     pub(super) noted: Option<Noted>,
     bounds: Bounds,
     changes: u64,
@@ -126,6 +129,7 @@ impl Book {
             }
             self.balance.outstanding = self.balance.outstanding.plus(held.amounts);
             self.balance.reservations += 1;
+            self.owes(task.tenant, held.amounts.cost);
             self.held.insert(task, held);
         }
         let known = self.balance.settled.plus(self.balance.released).plus(self.balance.outstanding);
@@ -147,6 +151,11 @@ impl Book {
     /// What a task holds.
     pub fn held(&self, task: TaskRef) -> Option<&Held> {
         self.held.get(&task)
+    }
+
+    /// Money that is held now, by tenant.
+    pub fn reserved(&self) -> &HashMap<TenantId, Money> {
+        &self.reserved
     }
 
     /// The tasks that hold something.
@@ -171,6 +180,7 @@ impl Book {
         self.decide(at, &accounts, &amounts)?;
         self.make_room(at, &accounts)?;
         let left = self.hold(at, &accounts, &amounts);
+        self.owes(task.tenant, amounts.cost);
         self.changes += 1;
         self.balance.reservations += 1;
         let held = Held { change: self.changes, ..Held::new(payer, route, accounts, amounts, at) };
@@ -185,6 +195,7 @@ impl Book {
         let accounts = held.accounts.clone();
         self.decide(at, &accounts, &more)?;
         self.hold(at, &accounts, &more);
+        self.owes(task.tenant, more.cost);
         self.changes += 1;
         if let Some(held) = self.held.get_mut(&task) {
             held.amounts = held.amounts.plus(more);
@@ -224,6 +235,7 @@ impl Book {
         self.balance.released = self.balance.released.minus(unused);
         self.balance.outstanding = self.balance.outstanding.plus(held.amounts);
         self.balance.reservations += 1;
+        self.owes(task.tenant, held.amounts.cost);
         let refunded = if is_recent(&held, at) { unused } else { Amounts::default() };
         for (account, limits) in &*held.accounts {
             let standing = self.accounts.entry(account.clone()).or_default();
@@ -301,7 +313,23 @@ impl Book {
         self.changes += 1;
         self.balance.reservations -= 1;
         self.balance.outstanding = self.balance.outstanding.minus(held.amounts);
+        self.owes_less(task.tenant, held.amounts.cost);
         Some(held)
+    }
+
+    fn owes(&mut self, tenant: TenantId, more: Money) {
+        if more > Money::ZERO {
+            let owed = self.reserved.entry(tenant).or_default();
+            *owed = owed.plus(more);
+        }
+    }
+
+    fn owes_less(&mut self, tenant: TenantId, less: Money) {
+        let Some(owed) = self.reserved.get_mut(&tenant) else { return };
+        *owed = owed.minus(less);
+        if *owed == Money::ZERO {
+            self.reserved.remove(&tenant);
+        }
     }
 
     /// Brings the accounts of what was held in line with what became of it.

@@ -18,6 +18,12 @@ pub(super) fn month(at: Timestamp) -> (u32, u32) {
     (this, first_day(next / 12, next % 12 + 1))
 }
 
+/// The day on which this month began.
+pub fn first_of_month(at: Timestamp) -> u32 {
+    let (year, month) = civil(day(at));
+    first_day(year, month)
+}
+
 /// How long until the day is over.
 pub(super) fn until_tomorrow(at: Timestamp) -> Duration {
     until(at, day(at).saturating_add(1))

@@ -3,6 +3,7 @@
 use crate::cache::Source;
 use crate::ending::Usage;
 use crate::id::TaskRef;
+use crate::port::Limited;
 use crate::task::Spec;
 use memchr::memmem;
 use std::time::Duration;
@@ -30,6 +31,11 @@ pub enum Measurement<'a> {
     Retry,
     /// A submit was refused because too many tasks wait.
     QueueFull,
+    /// A submit was refused because an account has used up this limit.
+    OverLimit(Limited),
+    /// From an event's own moment to the one at which it was handed to a follower's connection: of the newest event of what was
+    /// told at once, and only where the follower had all that came before it. Catching up is no lag.
+    DeliveryLag(Duration),
     /// A connection was opened.
     Connected,
     /// A connection was closed.

@@ -1,5 +1,7 @@
 //! All tasks that the queue knows, and where each of them is: a plain data structure, no waiting and no I/O.
 
+mod census;
+
 use super::lanes::Lanes;
 use super::work::Work;
 use super::{Bounds, Entrant, Full, Left, Overdue, Place, Standing, Turn};

@@ -2,6 +2,7 @@
 //! request says when it began, what it heard and how it ended.
 
 use super::strategy::{Candidate, Chance, hash};
+use super::strip::Minute;
 use super::unit::{Shut, Unit};
 use super::view::DeploymentView;
 use super::{Deployment, Flight, Hedges, Plan, Route};
@@ -159,6 +160,11 @@ impl Fleet {
         self.units().retain(|name, unit| plan.deployment(name).is_some() || unit.requests > 0);
         self.hedges.forget(plan);
         self.wake();
+    }
+
+    /// How a deployment's requests ended in the last hour, minute by minute, oldest first.
+    pub fn last_hour(&self, deployment: &Arc<str>, now: Duration) -> Vec<Minute> {
+        self.units().get(deployment).map(|unit| unit.strip.last_hour(now)).unwrap_or_default()
     }
 
     /// The state of a route's deployments.

@@ -109,7 +109,13 @@ impl Flight {
                 }
                 Verdict::Cut => self.give_up_probe(unit),
             }
-            turned = unit.state(now) != before;
+            let state = unit.state(now);
+            turned = state != before;
+            match verdict {
+                Verdict::Whole => unit.strip.note(false, state, now),
+                Verdict::Failed(error) => unit.strip.note(blames_upstream(error), state, now),
+                Verdict::Cut => {}
+            }
             let outcome = (self.route.name.clone(), verdict.name());
             *unit.outcomes.entry(outcome).or_default() += 1;
         });

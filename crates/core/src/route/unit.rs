@@ -1,6 +1,7 @@
 //! The live state of one deployment: what is out, how fast it is, what is left of its minute, whether it may be asked.
 
 use super::breaker::Breaker;
+use super::strip::Strip;
 use super::window::Window;
 use super::{BreakerState, Deployment};
 use crate::port::{BackendError, Counted, UpstreamLimit};
@@ -42,6 +43,8 @@ pub(super) struct Unit {
     told_tokens: Option<Told>,
     /// How requests ended, by route and outcome. Bounded by the configuration and by how many outcomes there are.
     pub(super) outcomes: BTreeMap<(Arc<str>, &'static str), u64>,
+    /// The same minute by minute.
+    pub(super) strip: Strip,
 }
 
 /// What an upstream told of one of its limits, less what was sent since.

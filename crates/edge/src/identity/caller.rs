@@ -147,7 +147,7 @@ impl Caller {
     }
 
     /// The end of its right, for one who waits for it while doing something else.
-    pub(crate) fn end(&self, clock: &dyn Clock) -> End {
+    pub fn end(&self, clock: &dyn Clock) -> End {
         let expiry = self.expires.map(|at| clock.sleep(at.since(clock.now())));
         End { lifetime: self.lifetime.clone(), waiter: self.lifetime.waiter(), expiry }
     }
@@ -171,7 +171,7 @@ impl Grant {
 }
 
 /// The end of a caller's right.
-pub(crate) struct End {
+pub struct End {
     lifetime: Lifetime,
     waiter: CancellationToken,
     expiry: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -179,7 +179,7 @@ pub(crate) struct End {
 
 impl End {
     /// Waits for it; not again once it has come. Dropping the future loses nothing.
-    pub(crate) async fn wait(&mut self) -> Over {
+    pub async fn wait(&mut self) -> Over {
         let expiry = async {
             match &mut self.expiry {
                 Some(expiry) => expiry.await,

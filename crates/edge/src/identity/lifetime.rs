@@ -1,7 +1,7 @@
 //! How long a caller's right lasts: open sockets and follows wait for its end.
 
 use std::sync::{Arc, OnceLock};
-use tidewire_proto::{Code, close};
+use tidewire_proto::{Code, WireError, close};
 use tokio_util::sync::CancellationToken;
 
 /// Why a caller may do no more.
@@ -22,6 +22,11 @@ impl Over {
             Self::Expired => Code::KeyExpired,
             Self::Changed => Code::KeyChanged,
         }
+    }
+
+    /// As whoever is told of it reads it.
+    pub fn error(self) -> WireError {
+        WireError::new(self.code(), self.message())
     }
 
     pub(crate) const fn close_code(self) -> u16 {

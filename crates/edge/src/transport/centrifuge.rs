@@ -177,6 +177,7 @@ impl Centrifuge {
             Err(refusal) => return self.let_go(&at, ENDED, &refusal.0.code, out),
         };
         if !batch.events.is_empty() {
+            batch.told(&self.edge);
             out.say(&json!({ "push": { "channel": channel, "pub": publication(&batch) } }));
         }
         if batch.over {

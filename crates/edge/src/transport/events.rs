@@ -216,6 +216,7 @@ pub(super) fn sse<W: FnMut(Result<&Batch, &WireError>) -> Written + Send + 'stat
             tokio::select! {
                 batch = follower.batch() => return match batch {
                     Ok(batch) => {
+                        batch.told(&edge);
                         let written = write(Ok(&batch));
                         let goes_on = written.more && !batch.over;
                         Some((Ok(written.bytes), goes_on.then_some((edge, follower, waits, end, write))))

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidewire_core::ledger::{Book, Bounds, Changed, Held, Remembered, Row, Settled, Sheet};
 use tidewire_core::port::{Amounts, Balance, Left, Reservation, ReserveError, Settlement, Totals, Unavailable};
-use tidewire_core::{TaskRef, Timestamp};
+use tidewire_core::{Money, TaskRef, TenantId, Timestamp};
 use tokio::sync::watch;
 
 /// The book, and what of it is still to be written.
@@ -114,6 +114,10 @@ impl Desk {
 
     pub(super) fn give_back(&self, task: TaskRef) -> bool {
         self.lock().book.give_back(task)
+    }
+
+    pub(super) fn reserved(&self) -> HashMap<TenantId, Money> {
+        self.lock().book.reserved().clone()
     }
 
     pub(super) fn balance(&self) -> Balance {

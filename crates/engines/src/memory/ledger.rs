@@ -7,7 +7,7 @@ use tidewire_core::ledger::{Book, Bounds, Remembered, Row, Sheet};
 use tidewire_core::port::{
     Amounts, Balance, Ledger, Left, Reservation, ReserveError, Settlement, Totals, Unavailable, UsageQuery, UsageRow,
 };
-use tidewire_core::{TaskRef, TenantId, Timestamp};
+use tidewire_core::{Money, TaskRef, TenantId, Timestamp};
 
 /// The account book: who may use how much, who used how much, and which tasks are in that.
 pub(super) struct Accounts {
@@ -29,6 +29,10 @@ impl Default for Accounts {
 }
 
 impl Accounts {
+    pub(super) fn reserved(&self) -> HashMap<TenantId, Money> {
+        self.book.reserved().clone()
+    }
+
     /// Says whether this was the first time.
     pub(super) fn settle(&mut self, settlement: &Settlement) -> bool {
         let Settlement { task, at, usage, .. } = *settlement;

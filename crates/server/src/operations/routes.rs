@@ -14,8 +14,12 @@ use tidewire_proto::{Code, ErrorBody, WireError};
 
 /// `GET /v1/routes`.
 pub(super) async fn list(State(operations): State<Arc<Operations>>) -> Json<RouteList> {
-    let views = views(&operations);
-    Json(RouteList { routes: views.into_iter().map(|(route, deployments)| view(&route, deployments)).collect() })
+    Json(RouteList { routes: listed(&operations) })
+}
+
+/// Every route, as operators see it.
+pub(super) fn listed(operations: &Operations) -> Vec<RouteView> {
+    views(operations).into_iter().map(|(route, deployments)| view(&route, deployments)).collect()
 }
 
 /// `POST /v1/admin/reload`.

@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::time::Duration;
-use tidewire_core::port::Measurement;
+use tidewire_core::port::{Limited, Measurement};
 
 pub(super) struct Tasks {
     ack: Histogram,
@@ -18,9 +18,12 @@ pub(super) struct Tasks {
     total: Histogram,
     commit: Histogram,
     fsync: Histogram,
+    delivery_lag: Histogram,
     output_tokens: Counter,
     retries: Counter,
     queue_full: Counter,
+    rate_limited: Counter,
+    budget_exceeded: Counter,
     waiting: Gauge,
     running: Gauge,
     connections: Gauge,
@@ -58,6 +61,8 @@ impl Tasks {
         let total = seconds("task", "From a task's receipt to its end");
         let commit = seconds("commit", "A group commit of the engine, its sync included");
         let fsync = seconds("fsync", "The disk's part of a group commit");
+        let delivery_lag =
+            seconds("delivery_lag", "From an event's moment to its follower's connection, caught up ones");
         let mut count = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -66,6 +71,8 @@ impl Tasks {
         let output_tokens = count("output_tokens", "Output tokens of tasks that ended");
         let retries = count("retries", "Attempts that failed and were followed by another");
         let queue_full = count("queue_full", "Submits refused because too many tasks wait");
+        let rate_limited = count("rate_limited", "Submits refused because a limit by the minute was used up");
+        let budget_exceeded = count("budget_exceeded", "Submits refused because a budget was used up");
         let disk_failures = count("disk_failures", "Times the engine stopped taking changes because its disk failed");
         let disk_recoveries = count("disk_recoveries", "Times it took them again by itself");
         let mut by_route = |name: &str, help: &str| {
@@ -89,9 +96,12 @@ impl Tasks {
             total,
             commit,
             fsync,
+            delivery_lag,
             output_tokens,
             retries,
             queue_full,
+            rate_limited,
+            budget_exceeded,
             disk_failures,
             disk_recoveries,
             shadows,
@@ -144,6 +154,13 @@ impl Tasks {
             Measurement::QueueFull => {
                 self.queue_full.inc();
             }
+            Measurement::OverLimit(Limited::CostPerDay | Limited::CostPerMonth) => {
+                self.budget_exceeded.inc();
+            }
+            Measurement::OverLimit(_) => {
+                self.rate_limited.inc();
+            }
+            Measurement::DeliveryLag(took) => seconds(&self.delivery_lag, took),
             Measurement::Connected => {
                 self.connections.inc();
             }

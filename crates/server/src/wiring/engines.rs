@@ -2,11 +2,13 @@
 
 use crate::config::{Config, Durability, EngineKind};
 use crate::telemetry::Metrics;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{
     Bus, Cache, Clock, Directory, Dispatch, EventLog, Expired, Ledger, LogKeeping, Retention, TaskStore, Unavailable,
 };
+use tidewire_core::{Money, TenantId};
 use tidewire_engines::by_durability::ByDurability;
 use tidewire_engines::{embedded, memory};
 
@@ -175,6 +177,14 @@ impl Engines {
         match &self.durable {
             Durable::Embedded(engine, ..) => engine.free_bytes(),
             Durable::Memory(..) => None,
+        }
+    }
+
+    /// Money that tasks hold now, by tenant.
+    pub(crate) fn reserved(&self) -> HashMap<TenantId, Money> {
+        match &self.durable {
+            Durable::Embedded(engine, ..) => engine.reserved(),
+            Durable::Memory(engine, _) => engine.reserved(),
         }
     }
 

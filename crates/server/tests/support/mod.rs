@@ -4,6 +4,7 @@
 
 pub mod collector;
 pub mod keyed;
+pub mod looking;
 pub mod provider;
 pub mod seen;
 pub mod sharing;

@@ -171,6 +171,9 @@ impl Chats {
     fn tell(&mut self, ready: Ready<String>, out: &mut Outbox) {
         let Ready { key: request, follower, batch } = ready;
         let Some(stream) = self.streams.get_mut(&request) else { return };
+        if let Ok(batch) = &batch {
+            batch.told(&self.edge);
+        }
         let said = stream.chunks.write(batch.as_ref().map_err(|refusal| &refusal.0));
         stream.say(&request, said.objects, out);
         if said.more {

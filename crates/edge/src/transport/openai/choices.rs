@@ -88,6 +88,7 @@ pub(super) async fn streamed(edge: Arc<Edge>, caller: &Caller, choices: Choices)
                 leave.lock().unwrap_or_else(PoisonError::into_inner).stay(first.writer.task);
                 return Err(Fault::with(error, head.into_headers()));
             }
+            batch.told(&edge);
             let written = first.writer.write(&batch);
             // What comes before the first word has no chunk.
             if !written.bytes.is_empty() {

@@ -52,6 +52,7 @@ where
         if let Some(error) = failed(&batch).filter(|_| !head.has_said()) {
             return Err(Fault::with(error, head.into_headers()));
         }
+        batch.told(&edge);
         let written = write(Ok(&batch));
         opening.extend_from_slice(&written.bytes);
         more = written.more;

@@ -155,6 +155,7 @@ impl Native {
             }
         };
         if !batch.events.is_empty() {
+            batch.told(&self.edge);
             out.say(&ServerFrame::Events {
                 log: log.log.to_string(),
                 epoch: follower.cursor.epoch.0,
