@@ -15,6 +15,7 @@ mod endpoint;
 mod events;
 mod feedback;
 mod files;
+mod follow;
 mod guard;
 mod measures;
 mod openai;
@@ -124,6 +125,7 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         native(POST, "/v1/tasks/{id}/feedback", WRITE, post(feedback::give)),
         native(GET, "/v1/tasks/{id}/feedback", READ, get(feedback::list)),
         native(GET, "/v1/tasks/{id}/shadows", ADMIN_READ, get(tasks::shadows)),
+        native(POST, "/v1/follow", READ, post(follow::follow)),
         native(POST, "/v1/measures", READ, post(measures::take)),
         native(GET, "/v1/dead-letters", READ, get(tasks::dead_letters)),
         native(POST, "/v1/dead-letters/retry", STOP, post(dead_letters::retry)),

@@ -89,6 +89,8 @@ fn row(method: &str, path: &str) -> Option<Row> {
         ("POST", "/v1/embeddings") => Public,
         // Figures without a name of anything.
         ("POST", "/v1/measures") => Own(204, json!({ "measures": [{ "name": "ttft", "ms": 1 }] })),
+        // In tests/follow.rs: the refusal is a frame.
+        ("POST", "/v1/follow") => Elsewhere,
         ("GET", "/v1/usage") => MaybeEmpty("/rows"),
 
         // The owner's idempotency key and lane, which are names of the stranger's own here.

@@ -6,7 +6,7 @@
 mod answers;
 pub(super) mod connection;
 pub(super) mod cursors;
-mod native;
+pub(super) mod native;
 pub(super) mod standings;
 
 use crate::Edge;

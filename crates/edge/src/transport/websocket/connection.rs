@@ -52,6 +52,11 @@ impl Outbox {
         // Frames hold strings, numbers and JSON that was parsed before, so serialising one can't fail.
         self.0.push_back(Message::text(serde_json::to_string(frame).unwrap_or_default()));
     }
+
+    /// The next frame that goes out.
+    pub(in crate::transport) fn next(&mut self) -> Option<Message> {
+        self.0.pop_front()
+    }
 }
 
 /// Why a connection ends.
@@ -146,7 +151,7 @@ impl<D: Dialect> Connection<D> {
         if self.unflushed {
             return Ok(());
         }
-        while let Some(message) = self.outbox.0.pop_front() {
+        while let Some(message) = self.outbox.next() {
             // Ready at once: the sink has no threshold of its own. These are the bound: they are one batch, and as
             // many answers as frames may be asked.
             self.sink.feed(message).await.map_err(|_| End::Gone)?;

@@ -22,7 +22,7 @@ use tracing::Instrument;
 /// Unfinished tasks that stop with one connection.
 const MAX_STOPPING: usize = 1024;
 
-pub(super) struct Native {
+pub(in crate::transport) struct Native {
     edge: Arc<Edge>,
     caller: Caller,
     cursors: Cursors<LogRef>,
@@ -42,20 +42,7 @@ impl Dialect for Native {
             return Ok(());
         }
         match ClientFrame::parse(text) {
-            Ok(frame) => match self.admit(&frame) {
-                Ok(()) => {
-                    let (edge, caller) = (self.edge.clone(), self.edge.identity.renewed(&self.caller));
-                    let span = tracing::error_span!("frame", task = tracing::field::Empty);
-                    let moves = matches!(frame, ClientFrame::Follow { .. } | ClientFrame::Unfollow { .. });
-                    let answer = Box::pin(async move { answer(&edge, &caller, frame).await }.instrument(span));
-                    if moves {
-                        self.moves.push_back(answer);
-                    } else {
-                        self.asked.push(answer);
-                    }
-                }
-                Err((reference, refusal)) => self.take(Answer::refused(reference, refusal), out),
-            },
+            Ok(frame) => self.ask(frame, out),
             Err(refused) => self.take(Answer::refused(refused.reference, refused.error.into()), out),
         }
         Ok(())
@@ -85,10 +72,31 @@ impl Dialect for Native {
 }
 
 impl Native {
-    pub(super) fn new(edge: Arc<Edge>, caller: Caller) -> Self {
+    pub(in crate::transport) fn new(edge: Arc<Edge>, caller: Caller) -> Self {
         let (cursors, standings) = (Cursors::default(), Standings::default());
         let (asked, moves) = (FuturesUnordered::new(), FuturesOrdered::new());
         Self { edge, caller, cursors, standings, asked, moves, stop_with: HashSet::new() }
+    }
+
+    /// Begins to do what a frame asks for.
+    pub(in crate::transport) fn ask(&mut self, frame: ClientFrame, out: &mut Outbox) {
+        if let Err((reference, refusal)) = self.admit(&frame) {
+            return self.take(Answer::refused(reference, refusal), out);
+        }
+        let (edge, caller) = (self.edge.clone(), self.edge.identity.renewed(&self.caller));
+        let span = tracing::error_span!("frame", task = tracing::field::Empty);
+        let moves = matches!(frame, ClientFrame::Follow { .. } | ClientFrame::Unfollow { .. });
+        let answer = Box::pin(async move { answer(&edge, &caller, frame).await }.instrument(span));
+        if moves {
+            self.moves.push_back(answer);
+        } else {
+            self.asked.push(answer);
+        }
+    }
+
+    /// Whether there is a log to tell of, or a question that is not answered yet.
+    pub(in crate::transport) fn follows_any(&self) -> bool {
+        self.asked() + self.cursors.len() > 0
     }
 
     /// Whether one more log may be followed, and one more task may stop with the connection.
