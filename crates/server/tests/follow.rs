@@ -79,17 +79,18 @@ async fn what_can_t_be_followed_says_so_and_the_others_go_on() {
     let codes: Vec<_> = frames.iter().filter(|frame| frame["op"] == "error").collect();
     assert_eq!((&codes[0]["ref"], &codes[0]["error"]["code"]), (&json!("task_nothing"), &json!("unknown_log")));
     assert_eq!((&codes[1]["ref"], &codes[1]["error"]["code"]), (&json!(mine), &json!("epoch_changed")));
-    assert_eq!(frames.last().unwrap()["reason"], "ended", "{frames:?}");
+    assert!(frames.iter().any(|frame| frame["log"] == mine && frame["reason"] == "ended"), "{frames:?}");
     // Another tenant's is as unknown as one that never was.
     let frames = follow(&server, &format!("authorization: Bearer {stranger}\r\n"), json!([{ "log": mine }])).await;
     assert_eq!((frames.len(), &frames[0]["error"]["code"]), (1, &json!("unknown_log")), "{frames:?}");
-    for (logs, status, code) in [
-        (json!([]), 400, "invalid_request"),
-        (json!([{ "log": 1 }]), 400, "invalid_request"),
-        (json!(["a", "b", "c", "d"].map(|log| json!({ "log": log }))), 429, "too_many_follows"),
-    ] {
+    // As over a WebSocket, the log that is one too many is refused, and the others are told.
+    let four = ["a", "b", "c"].map(|log| json!({ "log": log })).into_iter().chain([json!({ "log": mine })]).collect();
+    let frames = follow(&server, &admin, four).await;
+    let too_many: Vec<_> = frames.iter().filter(|frame| frame["error"]["code"] == "too_many_follows").collect();
+    assert_eq!((too_many.len(), &too_many[0]["ref"]), (1, &json!(mine)), "{frames:?}");
+    for logs in [json!([]), json!([{ "log": 1 }]), json!("a")] {
         let body = json!({ "logs": logs }).to_string();
         let (answered, _, body) = ask(&server, "POST", "/v1/follow", &admin, &body).await;
-        assert!(answered == status && body.contains(code), "{answered} {body}");
+        assert!(answered == 400 && body.contains("invalid_request"), "{answered} {body}");
     }
 }

@@ -43,13 +43,8 @@ pub(super) async fn follow(
 ) -> Result<Response, Refusal> {
     let Asked { logs, window_ms } = body::json(&body::read(&edge, request.into_body()).await?)?;
     window(window_ms)?;
-    let limit = edge.limits.follows_per_connection;
     if logs.is_empty() {
         return Err(Refusal::new(Code::InvalidRequest, "`logs` names the logs to follow: at least one"));
-    }
-    if logs.len() > limit {
-        let message = format!("a response follows at most {limit} logs; ask for the others with another one");
-        return Err(Refusal::new(Code::TooManyFollows, message));
     }
     if edge.closing.is_cancelled() {
         return Err(Refusal::shutting_down());

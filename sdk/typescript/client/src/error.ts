@@ -44,3 +44,9 @@ export const closedError = (message = "the client was closed"): TidewireError =>
 /** The log is another one than it was, or less of it is left: it is read again from its start. */
 export const startsOver = (error: unknown): boolean =>
   error instanceof TidewireError && ["epoch_changed", "offset_in_future", "trimmed"].includes(error.code);
+
+/** Why a log is read on no more, as an error. One that ended unseen was not as it was remembered. */
+export function leftOff(reason = ""): TidewireError {
+  const code = { ended: "epoch_changed", gone: "unknown_log" }[reason] ?? reason;
+  return new TidewireError({ code, message: `the log can't be read on: ${code}` });
+}

@@ -1,6 +1,6 @@
 // The WebSocket wire: one socket, many logs. PROTOCOL.md, WebSocket, says what goes over it.
 import type { Cancel } from "./clock.js";
-import { TidewireError, networkError, type WireError } from "./error.js";
+import { TidewireError, leftOff, networkError, type WireError } from "./error.js";
 import { defined } from "./http.js";
 import { submitByHttp } from "./submission.js";
 import type { SocketLike } from "./types.js";
@@ -171,10 +171,4 @@ export class SocketWire implements Wire {
       else this.#ask({ op: "unfollow", log: id }, () => {});
     });
   }
-}
-
-/** Why a log is read on no more, as an error. One that ended unseen was not as it was remembered. */
-function leftOff(reason = ""): TidewireError {
-  const code = { ended: "epoch_changed", gone: "unknown_log" }[reason] ?? reason;
-  return new TidewireError({ code, message: `the log can't be read on: ${code}` });
 }

@@ -16,8 +16,6 @@ export interface WireEvent {
 /** A log that is followed, and how far it was read. */
 export interface Cursor {
   readonly id: string;
-  /** Of the log over HTTP. */
-  readonly path: string;
   epoch: number | undefined;
   /** The offset that it needs next. */
   next: number;

@@ -125,12 +125,23 @@ test("where upgrades are refused, server-sent events take over", async () => {
   await reach(one.status, () => one.status.snapshot.transport === "sse" && one.status.snapshot.state === "open");
 });
 
-test("many logs over server-sent events are all read, though a browser has few connections", async () => {
-  const one = open(server.url, { transport: "sse" });
-  const many = Array.from({ length: 12 }, (_, n) => ({ input: script({ tokens: 20, delay_ms: 2, seed: `s${n}` }) }));
+test("many logs over server-sent events are all read over one response, as a browser has few connections", async () => {
+  const responses = new Set<Response>();
+  let most = 0;
+  const counted: typeof fetch = async (input, init) => {
+    const response = await fetch(input, init);
+    if (response.headers.get("content-type") !== "text/event-stream") return response;
+    most = Math.max(most, responses.add(response).size);
+    const closed = () => void responses.delete(response);
+    init!.signal!.addEventListener("abort", closed);
+    return new Response(response.body!.pipeThrough(new TransformStream({ flush: closed })), response);
+  };
+  const one = open(server.url, { transport: "sse", environment: { fetch: counted } });
+  const many = Array.from({ length: 50 }, (_, n) => ({ input: script({ tokens: 20, delay_ms: 2, seed: `s${n}` }) }));
   const tasks = await Promise.all(many.map((submission) => one.submit(submission)));
   const results = await Promise.all(tasks.map((task) => task.result()));
   for (const [n, { text }] of results.entries()) expect(text.endsWith(`s${n}19 `)).toBe(true);
+  expect(most).toBe(1);
 });
 
 for (const transport of ["websocket", "sse"] as const) {
