@@ -1,5 +1,5 @@
 #!/bin/sh
-# All tests: the workspace's, the built-in model's, and other people's clients against a running server.
+# All tests: the workspace's, the built-in model's, other people's clients and a browser against running servers.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -17,8 +17,7 @@ say "the web app"
 web/test.sh
 
 say "the workspace"
-# To its end, so that one run names all that fails.
-cargo test --workspace --locked --quiet --no-fail-fast
+scripts/run-tests.py
 
 say "the program with the built-in model"
 cargo build --release --locked -p tidewire-server --features local
@@ -42,29 +41,51 @@ name = "scripted"
 backend = "scripted"
 slots = 24'
 
-say "public results behind nginx"
-scripts/bench-edge.py nginx --quick
+# The browser has a server of its own, and a lane of its own: it waits for painted frames most of the time, as the clients in
+# the other lane wait for words.
+in_browser() {
+  serve_for_tests "$scripted"
+  TIDEWIRE_TEST_PROGRAM="$CARGO_TARGET_DIR/release/tidewire" tests/browser/run.sh "$url"
+  end_server
+}
+lane="$(mktemp -d)"
+(in_browser) > "$lane/out" 2>&1 &
+lane_pid=$!
 
-say "the official OpenAI clients, on the scripted backend"
-serve_for_tests "$scripted"
-tests/openai/run.sh "$url" scripted
-say "the official OpenAI clients, with what Anthropic, Gemini and Azure answer"
-# In a shell of its own: it starts a server of its own beside the one that runs.
-(tests/openai/providers.sh)
-say "the clients of screens: AI SDK, AG-UI, Centrifugo, EventSource"
-tests/clients/run.sh "$url"
-say "the conformance tests of Durable Streams"
-tests/durable-streams/run.sh "$url" 1000
-say "the web app and the plain chat page in a browser"
-TIDEWIRE_TEST_PROGRAM="$CARGO_TARGET_DIR/release/tidewire" tests/browser/run.sh "$url"
-end_server
+with_clients() {
+  say "public results behind nginx"
+  scripts/bench-edge.py nginx --quick
 
-say "the official OpenAI clients, on the built-in model"
-serve_for_tests ""
-tests/openai/run.sh "$url"
-end_server
+  say "the official OpenAI clients, on the scripted backend"
+  serve_for_tests "$scripted"
+  tests/openai/run.sh "$url" scripted
+  say "the official OpenAI clients, with what Anthropic, Gemini and Azure answer"
+  # In a shell of its own: it starts a server of its own beside the one that runs.
+  (tests/openai/providers.sh)
+  say "the clients of screens: AI SDK, AG-UI, Centrifugo, EventSource"
+  tests/clients/run.sh "$url"
+  say "the conformance tests of Durable Streams"
+  tests/durable-streams/run.sh "$url" 1000
+  end_server
 
-say "the TypeScript SDK"
-sdk/typescript/test.sh
+  say "the official OpenAI clients, on the built-in model"
+  serve_for_tests ""
+  tests/openai/run.sh "$url"
+  end_server
+
+  say "the TypeScript SDK"
+  sdk/typescript/test.sh
+}
+# In a shell of its own, whose servers end with it; behind `&`, because before `||` it would go on after a failure.
+(with_clients) &
+clients_pid=$!
+bad=0
+wait "$clients_pid" || bad=$?
+
+say "the web app and the plain chat page in a browser, which began beside the clients"
+wait "$lane_pid" || bad=$?
+cat "$lane/out"
+rm -rf "$lane"
+[ "$bad" = 0 ] || exit "$bad"
 
 say "all tests passed"

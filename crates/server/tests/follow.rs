@@ -14,7 +14,10 @@ async fn follow(server: &Server, headers: &str, logs: Value) -> Vec<Value> {
     let (status, head, body) = ask(server, "POST", "/v1/follow", headers, &body).await;
     assert_eq!(status, 200, "{body}");
     assert!(head.contains("text/event-stream"), "{head}");
-    body.lines().filter_map(|line| line.strip_prefix("data: ")).map(|line| serde_json::from_str(line).unwrap()).collect()
+    body.lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// The text of a log, in which each frame goes on where the one before ended.
