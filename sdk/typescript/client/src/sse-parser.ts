@@ -1,10 +1,15 @@
 // Reads `text/event-stream`, cut anywhere.
 
+export interface SseMessage {
+  event: string;
+  data: string;
+}
+
 /** A message as large as the largest page of events, escaped. What is longer is no such stream. */
 const MAX_MESSAGE_CHARS = 8 * 1024 * 1024;
 
-/** The data of a response's messages. `heard` is called for each piece that arrives, comments too. */
-export async function* messages(response: Response, heard: () => void): AsyncGenerator<string> {
+/** The messages of a response. `heard` is called for each piece that arrives, comments too. */
+export async function* messages(response: Response, heard: () => void): AsyncGenerator<SseMessage> {
   const decoder = new TextDecoder();
   const reader = response.body!.getReader();
   let rest = "";
@@ -17,12 +22,19 @@ export async function* messages(response: Response, heard: () => void): AsyncGen
       rest = blocks.pop()!;
       if (rest.length > MAX_MESSAGE_CHARS) throw new Error("a server-sent event has no end");
       for (const block of blocks) {
-        // What the server writes: one line of data to a message. A comment has none.
-        if (block.startsWith("data: ")) yield block.slice("data: ".length);
+        const message = parse(block);
+        if (message) yield message;
       }
     }
   } finally {
     // Also where the consumer stops in the middle: the connection is free again.
     reader.cancel().catch(() => {});
   }
+}
+
+/** What the server writes: lines that end with a line feed alone, one `data:` a message. */
+function parse(block: string): SseMessage | undefined {
+  const field = (name: string) => new RegExp(`^${name}: ?(.*)`, "m").exec(block)?.[1];
+  const data = field("data");
+  return data ? { event: field("event") ?? "", data } : undefined;
 }

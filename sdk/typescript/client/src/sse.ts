@@ -98,7 +98,7 @@ export class SseWire implements Wire {
       heard();
       const logs = Array.from(this.#cursors.values(), (cursor) => ({ log: cursor.id, ...resume(cursor) }));
       const response = await http.send("POST", "v1/follow", { signal, body: { logs } });
-      for await (const data of messages(response, heard)) {
+      for await (const { data } of messages(response, heard)) {
         if (signal.aborted) return;
         this.#hear(JSON.parse(data) as Frame);
       }

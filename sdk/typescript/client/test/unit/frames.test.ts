@@ -135,7 +135,8 @@ test("a task that waits tells its place, and one that runs does not", async () =
 });
 
 test("server-sent events are read right wherever their bytes are cut", async () => {
-  const stream = ':\n\ndata: {"data":"é🌊"}\n\ndata: {"place":1}\n\n:\n\ndata: {}\n\n';
+  const stream =
+    ':\n\nid: 3\nevent: text\ndata: {"data":"é🌊"}\n\nevent: waiting\ndata: {"place":1}\n\n:\n\ndata: {}\n\n';
   const bytes = new TextEncoder().encode(stream);
   for (let cut = 0; cut <= bytes.length; cut++) {
     const body = new ReadableStream({
@@ -146,7 +147,11 @@ test("server-sent events are read right wherever their bytes are cut", async () 
       },
     });
     const seen = [];
-    for await (const data of messages(new Response(body), () => {})) seen.push(data);
-    expect(seen).toEqual(['{"data":"é🌊"}', '{"place":1}', "{}"]);
+    for await (const message of messages(new Response(body), () => {})) seen.push(message);
+    expect(seen).toEqual([
+      { event: "text", data: '{"data":"é🌊"}' },
+      { event: "waiting", data: '{"place":1}' },
+      { event: "", data: "{}" },
+    ]);
   }
 });
