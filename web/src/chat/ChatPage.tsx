@@ -16,13 +16,12 @@ import { list, open, pick, send, useThreads } from "./threads";
 import { pathOf, type Turn } from "./turns";
 import { TurnView } from "./TurnView";
 import { useFollow } from "./useFollow";
+import { useWindow } from "./useWindow";
 import "./chat.css";
 
 const Options = lazy(() => import("./Options"));
 const Panes = lazy(() => import("./Panes"));
 
-// Turns on the screen at once; earlier ones come on demand, so that a long thread stays as light as a short one.
-const SHOWN = 30;
 // How long another device's message may take to be seen here.
 const LOOK_MS = 10_000;
 
@@ -67,12 +66,16 @@ function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
   const [choice, setChoice] = useState<Record<string, string>>({});
   const [editing, setEditing] = useState<Turn>();
   const [draft, setDraft] = useState<{ text: string; at: number }>();
-  const [shown, setShown] = useState(SHOWN);
   const { model } = useModels();
   const { beside } = useAsking();
   const turns = useMemo(() => [...(threads.get(id)?.values() ?? [])], [threads, id]);
   const path = useMemo(() => pathOf(turns, { ...choice, ...picks }), [turns, choice, picks]);
   const { scroller, follows, toEnd } = useFollow(id);
+  const { shown, earlier, later, move, reset } = useWindow(path, scroller);
+  const toLatest = () => {
+    reset();
+    requestAnimationFrame(toEnd);
+  };
   useEffect(() => {
     if (isNew) return;
     void open(id);
@@ -88,7 +91,7 @@ function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
     choose(sent.after ?? "", sent.beside?.id ?? sent.id);
     setEditing(undefined);
     if (isNew) go("chat", id);
-    requestAnimationFrame(toEnd);
+    toLatest();
   };
   const edit = useCallback((turn: Turn) => {
     setEditing(turn);
@@ -116,11 +119,18 @@ function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
         <h1>{title}</h1>
         <Pick />
       </header>
-      <main ref={scroller} className="scroll" tabIndex={0} aria-label="Conversation" aria-live="off">
+      <main
+        ref={scroller}
+        className="scroll"
+        data-follows={follows}
+        tabIndex={0}
+        aria-label="Conversation"
+        aria-live="off"
+      >
         <div className="turns">
-          {path.length > shown && (
-            <button type="button" className="small earlier" onClick={() => setShown(shown + SHOWN)}>
-              Show {Math.min(SHOWN, path.length - shown)} earlier
+          {earlier > 0 && (
+            <button type="button" className="small earlier" onClick={() => move(true)}>
+              Show {earlier} earlier
             </button>
           )}
           {fault && !isNew && path.length === 0 && (
@@ -132,7 +142,7 @@ function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
               </Fault>
             </div>
           )}
-          {path.slice(-shown).map((step) =>
+          {shown.map((step) =>
             step.panes ? (
               <Suspense key={step.version} fallback={<Skeleton />}>
                 <Panes step={step} acts={acts} />
@@ -141,12 +151,17 @@ function ThreadView({ id, isNew }: { id: string; isNew: boolean }) {
               <TurnView key={step.version} {...step} acts={acts} />
             ),
           )}
+          {later > 0 && (
+            <button type="button" className="small earlier" onClick={() => move(false)}>
+              Show {later} later
+            </button>
+          )}
           {path.length === 0 && (isNew || (loaded.has(id) && !fault)) && <Empty model={model} onAsk={say} />}
         </div>
       </main>
       <section className="foot" aria-label="Write">
-        {!follows && (
-          <button type="button" className="chip latest" onClick={toEnd}>
+        {(!follows || later > 0) && (
+          <button type="button" className="chip latest" onClick={toLatest}>
             Latest <span aria-hidden="true">↓</span>
           </button>
         )}

@@ -4,7 +4,8 @@ import { Blocks, type Token } from "./blocks";
 import { BlockView } from "./render";
 import "./prose.css";
 
-// Blocks that a group holds: a long answer's thousand blocks are then a few dozen comparisons a frame.
+// Blocks that a group holds: a long answer's thousand blocks are then a few dozen comparisons a frame, for React and for the
+// browser's layout, which passes over a contained group as a whole.
 const GROUP = 32;
 
 export const Prose = memo(function Prose({ text, live }: { text: string; live: boolean }) {
@@ -27,10 +28,10 @@ const same = (one: { tokens: Token[] }, other: { tokens: Token[] }) =>
 
 const Group = memo(function Group({ tokens }: { tokens: Token[] }) {
   return (
-    <>
+    <div className="group">
       {tokens.map((token, at) => (
         <BlockView key={at} token={token} />
       ))}
-    </>
+    </div>
   );
 }, same);
