@@ -78,7 +78,7 @@ async function ask(page, text) {
 }
 
 /** One load with nothing kept, as a slow phone has it. */
-export async function cold(context) {
+export async function cold(context, place, ready) {
   const page = await context.newPage();
   const client = await context.newCDPSession(page);
   await client.send("Emulation.setCPUThrottlingRate", { rate: 4 });
@@ -87,8 +87,8 @@ export async function cold(context) {
   await client.send("Network.emulateNetworkConditions", { offline: false, latency: 20, downloadThroughput: 1_250_000, uploadThroughput: 1_250_000 });
   let requests = 0;
   client.on("Network.requestWillBeSent", () => { requests += 1; });
-  await page.goto(base);
-  await page.waitForSelector(".empty");
+  await page.goto(`${base}${place}`);
+  await page.waitForSelector(ready);
   await page.waitForTimeout(1_000);
   const found = await page.evaluate(() => new Promise((resolve) => {
     let shift = 0;
