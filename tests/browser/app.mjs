@@ -76,11 +76,12 @@ await test("a_stop_in_the_second_tab_is_seen_in_the_first", async (context) => {
 });
 
 await test("the_second_tab_hears_of_what_the_first_one_sends", async (context) => {
-  const first = await open(context, { pace: PACE.long });
+  const first = await open(context);
   await say(first, "first");
   await reach(first, 0, DONE);
   const second = await open(context, { place: new URL(first.url()).hash });
   await reach(second, 0, DONE);
+  first.pace = PACE.long;
   await say(first, "second");
   await reach(second, 1, ["running"], 10);
   await reach(second, 1, DONE);
@@ -106,6 +107,7 @@ await test("the_composer_stays_open_and_the_next_question_has_the_answer_before_
   await say(page, "second");
   assert.equal(await page.inputValue("#prompt"), "");
   await page.getByText("Waits for the answer above").waitFor();
+  page.pace = PACE.short;
   const text = await sameText(page, await reach(page, 0, DONE));
   await reach(page, 1, DONE);
   const { input } = page.seen.up.filter(({ op }) => op === "submit")[1].task;
@@ -337,7 +339,7 @@ for (const [name, look] of Object.entries(LOOKS)) {
     await look("tasks-new");
     await page.fill("#lines", Array.from({ length: 50 }, (_, n) => `Sea number ${n + 1}`).join("\n"));
     const told = "It is fed by rivers that bring salts from the rocks, and loses water to the air alone. Its salt is what has stayed behind over millions of years. Where fresh water comes in faster than it leaves, the surface is brackish.";
-    page.pace = (n) => (n % 17 === 5 ? { text: told, delay_ms: 5, fail_at: 5, fault: "invalid" } : { text: told, delay_ms: 25 + n });
+    page.pace = (n) => (n % 17 === 5 ? { text: told, delay_ms: 5, fail_at: 5, fault: "invalid" } : { text: told, delay_ms: 12 + n });
     await page.getByRole("button", { name: "Submit 50 tasks" }).click();
     await page.getByText(/^50: [1-9]\d* done, [1-9]\d* open/).waitFor();
     await look("tasks");
