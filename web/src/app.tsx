@@ -13,7 +13,10 @@ import { Rail } from "./shell/Rail";
 import { StatusStrip } from "./shell/StatusStrip";
 
 const TasksPage = lazy(() => import("./tasks/TasksPage"));
-const OperationsPage = lazy(() => import("./operations/OperationsPage"));
+const operations = () => import("./operations/OperationsPage");
+const OperationsPage = lazy(operations);
+// Who comes straight to it need not wait for it until the server has said who they are.
+if (location.hash.startsWith("#/operations")) void operations();
 const Palette = lazy(() => import("./shell/Palette"));
 
 // A session is looked for before the first page, so that nobody sees a page that they may not use.

@@ -41,7 +41,7 @@ export function Audit({ version }: { version: number }) {
         <p className="muted">Nobody has done anything that is written down: a key that is made appears here.</p>
       )}
       {entries && entries.length > 0 && (
-        <div className="scroll" tabIndex={0} role="region" aria-label="Audit log">
+        <div className="scroll audit" tabIndex={0} role="region" aria-label="Audit log">
           <table>
             <thead>
               <tr>
@@ -58,10 +58,10 @@ export function Audit({ version }: { version: number }) {
                   <td className="number nowrap">{moment(entry.at)}</td>
                   <td>{entry.who}</td>
                   <td className="id">{entry.action}</td>
-                  <td>
+                  <td className="came">
                     {entry.detail ?? ""} <span className="muted number">{entry.status}</span>
                   </td>
-                  <td className="muted number">{entry.from ?? ""}</td>
+                  <td className="muted number nowrap">{entry.from ?? ""}</td>
                 </tr>
               ))}
             </tbody>

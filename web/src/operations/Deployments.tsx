@@ -6,10 +6,12 @@ import { amount, clock, percent, span, wait } from "./figures";
 import { filterPath } from "./filter";
 import type { Deployment, Minute, Route, Snapshot } from "./model";
 import { Refused } from "./Refused";
-import { useHeld, useLive } from "./useLive";
+import { useHeld, useLive, useNow } from "./useLive";
 
 const strip = () => import("./charts/Strip");
 const STRIP_PX = 28;
+// The strip moves on also where nothing is asked.
+const SHIFT_MS = 10_000;
 
 export default function Deployments() {
   const { snapshot, link } = useLive();
@@ -21,7 +23,8 @@ export default function Deployments() {
   );
 }
 
-function Routes({ snapshot: { routes, deployments, server } }: { snapshot: Snapshot }) {
+function Routes({ snapshot: { routes, deployments } }: { snapshot: Snapshot }) {
+  const now = useNow(SHIFT_MS);
   const { held, hold } = useHeld(routes);
   if (held.length === 0)
     return (
@@ -42,7 +45,7 @@ function Routes({ snapshot: { routes, deployments, server } }: { snapshot: Snaps
               route={route.name}
               deployment={one}
               minutes={deployments.find(({ name }) => name === one.name)?.strip ?? []}
-              now={server.at}
+              now={now}
             />
           ))}
         </section>

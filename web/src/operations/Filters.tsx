@@ -10,7 +10,7 @@ const TEXTS: { field: keyof Filter; name: string; hint: string }[] = [
   { field: "q", name: "Task", hint: "task_…" },
   { field: "user", name: "User", hint: "User" },
   { field: "code", name: "Error", hint: "Error code" },
-  { field: "tenant", name: "Tenant", hint: "Tenant, or all" },
+  { field: "tenant", name: "Tenant", hint: "Tenant, all" },
 ];
 
 type Props = {

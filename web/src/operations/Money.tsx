@@ -12,10 +12,11 @@ import type { Cache, Tenant } from "./model";
 import { Refused } from "./Refused";
 import { bounds, project, type Period, type Projection } from "./projection";
 import { byDay, type UsageReport } from "./usage";
-import { useLive } from "./useLive";
+import { useLive, useNow } from "./useLive";
 
 const days = () => import("./charts/Days");
 const DAYS_PX = 180;
+const MINUTE_MS = 60_000;
 
 export default function Money({ who }: { who: Caller }) {
   const operator = who.scopes.includes("admin:read");
@@ -29,8 +30,17 @@ export default function Money({ who }: { who: Caller }) {
 
 function Budgets() {
   const { snapshot, link } = useLive();
-  if (!snapshot) return link === "refused" ? <Refused /> : <Skeleton />;
-  const { tenants, cache, server } = snapshot;
+  const now = useNow(MINUTE_MS);
+  if (!snapshot)
+    return link === "refused" ? (
+      <Refused />
+    ) : (
+      // As tall as what comes, so that the days' cost is not pushed down.
+      <div className="coming">
+        <Skeleton />
+      </div>
+    );
+  const { tenants, cache } = snapshot;
   return (
     <>
       <section aria-labelledby="budgets">
@@ -44,7 +54,7 @@ function Budgets() {
         {tenants.length === 0 && <p className="note muted">No tenant has spent anything yet.</p>}
         <ul className="budgets">
           {tenants.map((tenant) => (
-            <TenantRow key={tenant.name} tenant={tenant} now={server.at} />
+            <TenantRow key={tenant.name} tenant={tenant} now={now} />
           ))}
         </ul>
       </section>

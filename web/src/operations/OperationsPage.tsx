@@ -1,22 +1,31 @@
 // The operators' pages: one tab for each, of which only those are there that the caller may see.
-import { lazy, Suspense, useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useState, type ComponentType } from "react";
 import { Skeleton } from "../parts/Skeleton";
 import { at } from "../router";
 import { told, type Caller } from "../server";
 import { old, clock } from "./figures";
-import { allowed, type Place } from "./places";
+import { allowed, PLACES, type Place } from "./places";
 import { feed, useLive } from "./useLive";
 import "./operations.css";
 
-const PAGES = {
-  overview: lazy(() => import("./Overview")),
-  deployments: lazy(() => import("./Deployments")),
-  money: lazy(() => import("./Money")),
-  requests: lazy(() => import("./Requests")),
-  "dead-letters": lazy(() => import("./DeadLetters")),
-  keys: lazy(() => import("./Keys")),
+type Page = ComponentType<{ who: Caller; rest: string[] }>;
+const LOADS: Record<Place, () => Promise<{ default: Page }>> = {
+  overview: () => import("./Overview"),
+  deployments: () => import("./Deployments"),
+  money: () => import("./Money"),
+  requests: () => import("./Requests"),
+  "dead-letters": () => import("./DeadLetters"),
+  keys: () => import("./Keys"),
 };
+const PAGES = Object.fromEntries(PLACES.map(({ place }) => [place, lazy(LOADS[place])])) as unknown as Record<
+  Place,
+  Page
+>;
 const LIVE: Place[] = ["overview", "deployments", "money"];
+// The page that is asked for, and its figures, begin to load with this one, not after it.
+const first = PLACES.find(({ place }) => place === location.hash.split("/")[2])?.place ?? "overview";
+void LOADS[first]();
+if (LIVE.includes(first)) feed.wake();
 
 export default function OperationsPage({ who, place, rest }: { who: Caller; place: string; rest: string[] }) {
   const places = allowed(who.scopes);
@@ -32,7 +41,12 @@ export default function OperationsPage({ who, place, rest }: { who: Caller; plac
         </header>
         <nav className="tabs" aria-label="Operations">
           {places.map(({ place: to, name }) => (
-            <a key={to} href={at("operations", to)} aria-current={to === open?.place ? "page" : undefined}>
+            <a
+              key={to}
+              ref={to === open?.place ? reveal : undefined}
+              href={at("operations", to)}
+              aria-current={to === open?.place ? "page" : undefined}
+            >
               {name}
             </a>
           ))}
@@ -59,6 +73,9 @@ export default function OperationsPage({ who, place, rest }: { who: Caller; plac
     </div>
   );
 }
+
+// On a narrow screen the tabs scroll: the open one is in sight.
+const reveal = (tab: HTMLElement | null) => tab?.scrollIntoView({ inline: "nearest", block: "nearest" });
 
 const WORDS = { connecting: "Connecting", live: "Live", cut: "Reconnecting", refused: "Refused" };
 // A person sees an age change; more often than this nobody looks.

@@ -7,7 +7,9 @@ import type { Snapshot } from "./model";
 import { Refused } from "./Refused";
 import { Priorities, Leases, TenantsWaiting, Workers } from "./Queue";
 import { Stat, WaitStat } from "./Stat";
-import { useLive } from "./useLive";
+import { useLive, useNow } from "./useLive";
+
+const MINUTE_MS = 60_000;
 
 export default function Overview() {
   const { snapshot, link } = useLive();
@@ -73,7 +75,7 @@ function Figures({ snapshot }: { snapshot: Snapshot }) {
         <Workers workers={workers} />
         <Refusals refusals={snapshot.refusals} />
       </div>
-      <Leases leases={leases} at={snapshot.server.at} />
+      <Leases leases={leases} />
       <Machine snapshot={snapshot} />
     </>
   );
@@ -112,10 +114,11 @@ function Refusals({ refusals }: { refusals: Snapshot["refusals"] }) {
 }
 
 function Machine({ snapshot: { server } }: { snapshot: Snapshot }) {
+  const now = useNow(MINUTE_MS);
   const imbalance = server.ledger_imbalance_usd ?? 0;
   const pairs: [string, string, boolean?][] = [
     ["Version", server.version],
-    ["Up for", span(server.at - server.started_at)],
+    ["Up for", span(Math.max(now, server.at) - server.started_at)],
     ["Engine", `${server.engine}, ${server.durability}`],
     ["New work", server.takes_changes ? "taken" : "refused", !server.takes_changes],
     ["Disk free", bytes(server.data_free_bytes)],

@@ -29,7 +29,28 @@ export function Priorities({ queue }: { queue: Queue }) {
           </li>
         ))}
       </ul>
+      <Routes routes={queue.by_route ?? []} />
     </section>
+  );
+}
+
+/** Told where there is more than one route to wait for. */
+function Routes({ routes }: { routes: NonNullable<Queue["by_route"]> }) {
+  if (routes.length < 2) return null;
+  const most = Math.max(1, ...routes.map(({ waiting }) => waiting));
+  return (
+    <>
+      <h3>By route</h3>
+      <ul className="bars">
+        {routes.map(({ route, waiting }) => (
+          <li key={route}>
+            <span>{route}</span>
+            <Share part={waiting / most} />
+            <span className="number">{number(waiting)}</span>
+          </li>
+        ))}
+      </ul>
+    </>
   );
 }
 
@@ -98,7 +119,7 @@ export const Workers = memo(function Workers({ workers }: { workers: Snapshot["w
 
 const SECOND_MS = 1_000;
 
-export function Leases({ leases, at }: { leases: Lease[]; at: number }) {
+export function Leases({ leases }: { leases: Lease[] }) {
   const { held, hold } = useHeld(leases);
   const now = useNow(SECOND_MS);
   return (
@@ -109,7 +130,7 @@ export function Leases({ leases, at }: { leases: Lease[]; at: number }) {
       {held.length === 0 ? (
         <p className="muted">No task is being worked on.</p>
       ) : (
-        <div className="scroll" tabIndex={0} role="region" aria-label="Leases">
+        <div className="scroll leases" tabIndex={0} role="region" aria-label="Leases">
           <table>
             <thead>
               <tr>
@@ -139,7 +160,7 @@ export function Leases({ leases, at }: { leases: Lease[]; at: number }) {
                   <td>{deployment ?? ""}</td>
                   <td>{worker}</td>
                   <td className="right number">{attempt}</td>
-                  <td className="right number">{span(Math.max(0, Math.max(now, at) - since))}</td>
+                  <td className="right number">{span(Math.max(0, now - since))}</td>
                 </tr>
               ))}
             </tbody>

@@ -1,6 +1,6 @@
 // The explorer: every task that a filter finds, newest first, and the whole story of the one that is open.
 import type { TaskRecord } from "@tidewire/client";
-import { lazy, memo, Suspense, useCallback, useMemo } from "react";
+import { lazy, memo, Suspense, useCallback, useMemo, type KeyboardEvent } from "react";
 import { Fault } from "../parts/Fault";
 import { Rows } from "../parts/Rows";
 import { Skeleton } from "../parts/Skeleton";
@@ -19,11 +19,11 @@ export default function Requests({ who, rest: [text, task] }: { who: Caller; res
   const operator = who.scopes.includes("admin:read");
   const filter = useMemo(() => read(text), [text]);
   const narrow = useCallback((to: Filter) => location.replace(filterPath(to, task)), [task]);
-  const { rows, error, busy, more, again } = useList("v1/tasks", () => asked(filter, Date.now()), text ?? "");
+  const { rows, error, busy, more, again, patch } = useList("v1/tasks", () => asked(filter, Date.now()), text ?? "");
   const open = rows?.find(({ id }) => id === task);
   return (
     <main className={`explorer ${task ? "inspected" : ""}`}>
-      <div className="main-rows">
+      <div className="main-rows" onKeyDown={step}>
         <Filters filter={filter} onChange={narrow} fields={operator ? [...FIELDS, "tenant"] : FIELDS}>
           <span className="muted number push" role="status">
             {rows ? `${number(rows.length)}${more ? "+" : ""} ${rows.length === 1 ? "task" : "tasks"}` : ""}
@@ -79,11 +79,22 @@ export default function Requests({ who, rest: [text, task] }: { who: Caller; res
             tenant={(open?.tenant as string | undefined) ?? other(filter.tenant, who.tenant)}
             who={who}
             back={filterPath(filter)}
+            onTask={patch}
           />
         </Suspense>
       )}
     </main>
   );
+}
+
+/** The arrows go from row to row, as in any list. */
+function step(event: KeyboardEvent<HTMLElement>) {
+  const by = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key] as
+    "nextElementSibling" | "previousElementSibling" | undefined;
+  const row = by && (event.target as Element).closest(".rows li")?.[by]?.querySelector("a");
+  if (!row) return;
+  event.preventDefault();
+  row.focus();
 }
 
 /** Whose tasks are looked at, where they are not the caller's own. */

@@ -19,11 +19,18 @@ let last: View = "compact";
 // A running task is asked for again so often; its events come by themselves.
 const AGAIN_MS = 2_000;
 
-type Props = { id: string; listed: TaskRecord | undefined; tenant: string | undefined; who: Caller; back: string };
+type Props = {
+  id: string;
+  listed: TaskRecord | undefined;
+  tenant: string | undefined;
+  who: Caller;
+  back: string;
+  onTask: (task: TaskRecord) => void;
+};
 
-export default function Story({ id, listed, tenant, who, back }: Props) {
+export default function Story({ id, listed, tenant, who, back, onTask }: Props) {
   const [view, setView] = useState<View>(last);
-  const { task, error, reload } = useTaskRecord(id, tenant, listed);
+  const { task, error, reload } = useTaskRecord(id, tenant, listed, onTask);
   const ended = task?.ended_at !== undefined;
   const show = (next: View) => setView((last = next));
   useEffect(() => {
@@ -76,7 +83,12 @@ export default function Story({ id, listed, tenant, who, back }: Props) {
   );
 }
 
-function useTaskRecord(id: string, tenant: string | undefined, listed: TaskRecord | undefined) {
+function useTaskRecord(
+  id: string,
+  tenant: string | undefined,
+  listed: TaskRecord | undefined,
+  onTask: (task: TaskRecord) => void,
+) {
   const [found, set] = useState<{ task?: TaskRecord; error?: unknown }>({});
   const [version, bump] = useState(0);
   const reload = useCallback(() => bump((count) => count + 1), []);
@@ -92,6 +104,7 @@ function useTaskRecord(id: string, tenant: string | undefined, listed: TaskRecor
         (now) => {
           if (left) return;
           set({ task: now });
+          onTask(now);
           if (now.ended_at === undefined) timer = setTimeout(ask, AGAIN_MS);
         },
         (error: unknown) => left || set((before) => ({ ...before, error })),
@@ -101,7 +114,7 @@ function useTaskRecord(id: string, tenant: string | undefined, listed: TaskRecor
       left = true;
       clearTimeout(timer);
     };
-  }, [id, tenant, need, version]);
+  }, [id, tenant, need, version, onTask]);
   return { task, error: found.error, reload };
 }
 

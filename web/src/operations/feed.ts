@@ -13,6 +13,8 @@ export interface Live {
   error: unknown;
   /** Since when what is shown stands still. */
   pausedAt: number | undefined;
+  /** How far this machine's clock is ahead of the server's. */
+  aheadMs: number;
 }
 
 /** The server says something every 15 s; twice that and a little is a connection that is dead without saying so. */
@@ -32,7 +34,14 @@ interface Means {
 }
 
 export class Feed {
-  #live: Live = { snapshot: undefined, link: "connecting", heardAt: 0, error: undefined, pausedAt: undefined };
+  #live: Live = {
+    snapshot: undefined,
+    link: "connecting",
+    heardAt: 0,
+    error: undefined,
+    pausedAt: undefined,
+    aheadMs: 0,
+  };
   #shown = this.#live;
   readonly #listeners = new Set<() => void>();
   #attempt: AbortController | undefined;
@@ -98,9 +107,19 @@ export class Feed {
       const response = await open(attempt.signal);
       for await (const { event, data } of messages(response, heard)) {
         if (this.#attempt !== attempt) break;
+        const said = JSON.parse(data);
+        // The key was revoked, or the like: the next attempt is told so by its status.
+        if (event === "error") throw new TidewireError(said.error ?? said);
         this.#failures = 0;
-        const snapshot = fold(this.#live.snapshot, event, JSON.parse(data));
-        this.#put({ snapshot, link: "live", heardAt: this.#heardAt, error: undefined });
+        const snapshot = fold(this.#live.snapshot, event, said);
+        const at = said.server?.at ?? said.at;
+        this.#put({
+          snapshot,
+          link: "live",
+          heardAt: this.#heardAt,
+          error: undefined,
+          ...(at ? { aheadMs: this.#heardAt - at } : {}),
+        });
       }
     } catch (fault) {
       error = fault;

@@ -14,6 +14,8 @@ export interface Listed {
   busy: boolean;
   more: (() => void) | undefined;
   again: () => void;
+  /** What is known of a task by now, without asking for the page anew. */
+  patch: (task: TaskRecord) => void;
 }
 
 export function useList(path: string, query: () => Record<string, string>, key: string): Listed {
@@ -71,6 +73,14 @@ export function useList(path: string, query: () => Record<string, string>, key: 
     error: shown ? now.error : undefined,
     busy: now.busy,
     more: shown && next && !now.busy && !now.error && (rows?.length ?? 0) < MAX_ROWS ? more : undefined,
+    patch: useCallback(
+      (task) =>
+        set((before) => ({
+          ...before,
+          rows: before.rows?.map((row) => (row.id === task.id ? { ...row, ...task } : row)),
+        })),
+      [],
+    ),
     again: useCallback(() => bump((count) => count + 1), []),
   };
 }

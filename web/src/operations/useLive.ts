@@ -36,15 +36,15 @@ export function useHeld<T>(value: T): {
   };
 }
 
-/** The time, for ages that grow while nothing else changes. Stands still with the figures. */
+/** The server's time, for ages that grow while nothing else changes. Stands still with the figures. */
 export function useNow(everyMs: number): number {
   const [now, setNow] = useState(() => Date.now());
-  const { pausedAt } = useLive();
+  const { pausedAt, aheadMs } = useLive();
   useEffect(() => {
     if (pausedAt !== undefined) return;
     setNow(Date.now());
     const timer = setInterval(() => setNow(Date.now()), everyMs);
     return () => clearInterval(timer);
   }, [everyMs, pausedAt]);
-  return pausedAt ?? now;
+  return (pausedAt ?? now) - aheadMs;
 }

@@ -1,9 +1,10 @@
 // Lines over the last hour, drawn by uPlot. They shift with each point and never tween; dashes tell them apart beside colour.
-import { useEffect, useLayoutEffect, useMemo, useRef } from "react";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { useTheme } from "../../theme";
-import { clock, NONE } from "../figures";
+import { clock } from "../figures";
+import { MAX_POINTS } from "../fold";
 
 export interface Line {
   name: string;
@@ -27,11 +28,14 @@ const SPACE_PX = { x: 64, y: 34 };
 
 export default function Lines({ end, step_ms, lines, unit, height, label }: LinesData) {
   const box = useRef<HTMLDivElement>(null);
-  const told = useRef<HTMLParagraphElement>(null);
   const plot = useRef<uPlot>(undefined);
   const unitNow = useRef(unit);
   unitNow.current = unit;
+  const hour = useRef<[number, number]>([0, 1]);
+  hour.current = [(end - (MAX_POINTS - 1) * step_ms) / 1000, end / 1000];
   const theme = useTheme();
+  // Where the pointer is: the legend tells the figures of that moment.
+  const [at, point] = useState<number>();
   const data = useMemo<uPlot.AlignedData>(() => {
     const length = Math.max(0, ...lines.map(({ values }) => values.length));
     const times = Array.from({ length }, (_, at) => (end - (length - 1 - at) * step_ms) / 1000);
@@ -42,17 +46,7 @@ export default function Lines({ end, step_ms, lines, unit, height, label }: Line
   useLayoutEffect(() => {
     const node = box.current!;
     const colour = (name: string) => () => getComputedStyle(node).getPropertyValue(name).trim();
-    const show = (u: uPlot) => {
-      const at = u.cursor.idx;
-      if (!told.current) return;
-      told.current.textContent =
-        at === null || at === undefined
-          ? ""
-          : `${clock(u.data[0][at]! * 1000, true)}: ${u.series
-              .slice(1)
-              .map((one, index) => `${one.label as string} ${unitNow.current(u.data[index + 1]![at] as number | null)}`)
-              .join(", ")}`;
-    };
+    const show = (u: uPlot) => point(u.cursor.idx ?? undefined);
     const axis = {
       stroke: colour("--muted"),
       grid: { stroke: colour("--border"), width: 1 },
@@ -66,7 +60,8 @@ export default function Lines({ end, step_ms, lines, unit, height, label }: Line
         legend: { show: false },
         padding: [8, 20, 0, 0],
         cursor: { drag: { x: false, y: false }, y: false, points: { size: 7 } },
-        scales: { y: { range: (_, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+        // Always the whole hour: a young server's line begins where it began.
+        scales: { x: { range: () => hour.current }, y: { range: (_, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
         axes: [
           { ...axis, size: TIMES_PX, space: SPACE_PX.x, values: (_, splits) => splits.map((at) => clock(at * 1000)) },
           {
@@ -117,14 +112,12 @@ export default function Lines({ end, step_ms, lines, unit, height, label }: Line
             <svg width="24" height="8" viewBox="0 0 24 8">
               <path d="M0 4h24" data-line={colour} strokeDasharray={dash?.join(" ")} />
             </svg>
-            {name} <span className="number">{unit(values.at(-1))}</span>
+            {name} <span className="number">{unit(values.at(at ?? -1))}</span>
           </li>
         ))}
+        {at !== undefined && data[0][at] && <li className="muted number">{clock(data[0][at] * 1000, true)}</li>}
       </ul>
       <div ref={box} className="lines" role="img" aria-label={label} />
-      <p ref={told} className="told number muted" aria-hidden="true">
-        {NONE}
-      </p>
     </>
   );
 }

@@ -1,5 +1,6 @@
 // The hour of one figure in the size of a word: its shape, not its numbers, which stand beside it.
 import { memo } from "react";
+import { MAX_POINTS } from "../fold";
 
 export interface SparklineData {
   lines: { values: readonly (number | null)[]; colour: number; dash?: number[] }[];
@@ -25,14 +26,15 @@ const MOST = 60;
 
 /** Means of neighbours; `null` only where all of them are. */
 function thinned(values: readonly (number | null)[]): (number | null)[] {
-  const together = Math.ceil(values.length / MOST);
-  if (together <= 1) return values.slice();
+  const together = Math.ceil(MAX_POINTS / MOST);
   const found: (number | null)[] = [];
   // From the newest: a point that has come is in its place at once.
   for (let to = values.length; to > 0; to -= together) {
     const some = values.slice(Math.max(0, to - together), to).filter((value) => value !== null);
     found.unshift(some.length ? some.reduce((sum, value) => sum + value, 0) / some.length : null);
   }
+  // Before a young server's first point there is nothing.
+  while (found.length < MOST) found.unshift(null);
   return found;
 }
 
