@@ -71,6 +71,8 @@ with_clients() {
   say "the official OpenAI clients, on the built-in model"
   serve_for_tests ""
   tests/openai/run.sh "$url"
+  say "the web app in a browser, on the built-in model"
+  TIDEWIRE_TEST_BUILT_IN=1 TIDEWIRE_TEST_PROGRAM="$CARGO_TARGET_DIR/release/tidewire" tests/browser/run.sh "$url"
   end_server
 
   say "the TypeScript SDK"

@@ -12,14 +12,14 @@ const PATIENCE_MS = 60_000;
 
 export const base = process.argv[2]?.replace(/\/?$/, "/");
 export const shots = process.argv[3];
-const only = process.argv[4] ?? "";
+const only = new RegExp(process.argv[4] ?? "");
 
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS });
 const counts = { passed: 0, failed: 0 };
 
 /** Runs one test in a context of its own: fresh storage, and no page error may pass unseen. */
 export async function test(name, body, options = {}) {
-  if (!name.includes(only)) return;
+  if (!only.test(name)) return;
   const context = await browser.newContext({ viewport: { width: 1200, height: 860 }, ...options });
   context.setDefaultTimeout(PATIENCE_MS);
   const errors = [];

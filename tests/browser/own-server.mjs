@@ -14,15 +14,15 @@ backend = "scripted"
 slots = 24
 `;
 
-/** Starts it, with `more` of a configuration; `restart` kills it with no warning and starts it again at the same address, with the same data. */
-export async function ownServer({ adminKey, more = "" } = {}) {
+/** Starts it, with another `config` or with `more` of it; `restart` kills it with no warning and starts it again at the same address, with the same data. */
+export async function ownServer({ adminKey, config = CONFIG, more = "" } = {}) {
   const folder = await mkdtemp(join(tmpdir(), "tidewire-browser-"));
-  await writeFile(join(folder, "tidewire.toml"), CONFIG + more);
+  await writeFile(join(folder, "tidewire.toml"), config + more);
   let child;
   let address = "127.0.0.1:0";
   const start = async () => {
-    // The program takes every variable of its name for a setting.
-    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TIDEWIRE_")));
+    // The program takes every variable of its name for a setting, but for the folder where models are.
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TIDEWIRE_") || name === "TIDEWIRE_CACHE"));
     if (adminKey) env.TIDEWIRE_ADMIN_KEY = adminKey;
     child = spawn(program, ["serve", "--listen", address, "--data", join(folder, "data"), "--config", join(folder, "tidewire.toml")], { env, stdio: ["ignore", "pipe", "pipe"] });
     let said = "";
