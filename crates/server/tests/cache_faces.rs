@@ -307,9 +307,9 @@ async fn task_source(server: &Server, who: &Value) -> String {
     assert_eq!(status, 202, "{ack}");
     let id = serde_json::from_str::<Value>(&ack).unwrap()["id"].as_str().unwrap().to_owned();
     let (_, _, text) = ask(server, "GET", &format!("/v1/tasks/{id}/text?wait_ms=60000"), "", "").await;
-    assert_eq!(text, Script::tokens(TOKENS).text());
     let (_, _, task) = ask(server, "GET", &format!("/v1/tasks/{id}"), "", "").await;
     let task: Value = serde_json::from_str(&task).unwrap();
+    assert_eq!(text, Script::tokens(TOKENS).text(), "{task}");
     task["end"]["cache"]["state"].as_str().unwrap_or("miss").to_owned()
 }
 

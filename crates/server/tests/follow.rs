@@ -6,7 +6,9 @@ mod support;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use support::keyed::{ADMIN, make_key, make_tenant, with_key};
-use support::{Server, ask, script_text, scripted, task};
+use support::{PATIENCE, Server, ask, script_text, scripted, task};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// The frames of a response that has ended.
 async fn follow(server: &Server, headers: &str, logs: Value) -> Vec<Value> {
@@ -34,7 +36,6 @@ fn text(frames: &[Value], log: &str, mut next: u64) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_response_tells_many_logs_to_their_ends_from_where_each_was_left() {
-    // Fewer places than tasks, so that some wait at first.
     let server = Server::start(&scripted(4));
     let mut logs = Vec::new();
     for _ in 0..12 {
@@ -45,7 +46,6 @@ async fn a_response_tells_many_logs_to_their_ends_from_where_each_was_left() {
     let frames = follow(&server, "", from_start).await;
     let count = |op: &str| frames.iter().filter(|frame| frame["op"] == op).count();
     assert_eq!((count("following"), count("unfollowed"), count("error")), (12, 12, 0));
-    assert!(count("waiting") > 0, "a task that waits says where it stands");
     for log in &logs {
         assert_eq!(text(&frames, log, 0), script_text("w", 30), "{log}");
     }
@@ -61,6 +61,31 @@ async fn a_response_tells_many_logs_to_their_ends_from_where_each_was_left() {
         let rest = text(&frames, log, 16);
         assert!(script_text("w", 30).ends_with(&rest) && rest.starts_with("w15"), "{rest}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_waits_says_where_it_stands() {
+    let server = Server::start(&scripted(1));
+    let endless = task(json!({ "tokens": 100_000, "delay_ms": 100 }));
+    server.http().submit(&endless).await.unwrap();
+    let waits = server.http().submit(&endless).await.unwrap().id;
+    let body = json!({ "logs": [{ "log": waits }] }).to_string();
+    let (host, length) = (server.address(), body.len());
+    let mut stream = TcpStream::connect(host).await.unwrap();
+    let head =
+        format!("POST /v1/follow HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all((head + &body).as_bytes()).await.unwrap();
+    let (mut heard, mut stopped) = (Vec::new(), false);
+    while tokio::time::timeout(PATIENCE, stream.read_buf(&mut heard)).await.expect("a frame in time").unwrap() > 0 {
+        if !stopped && String::from_utf8_lossy(&heard).contains(r#""op":"waiting""#) {
+            // It ends without having run, and the response with it.
+            server.http().stop(&waits).await.unwrap();
+            stopped = true;
+        }
+    }
+    let heard = String::from_utf8_lossy(&heard);
+    let (following, waiting) = (heard.find(r#""op":"following""#).unwrap(), heard.find(r#""op":"waiting""#).unwrap());
+    assert!(following < waiting && heard.contains(r#""place":0"#) && heard.contains(r#""reason":"ended""#), "{heard}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,15 +49,15 @@ async fn read(mut log: Follow, stage: watch::Sender<Stage>) -> (String, u64, u64
     (answer.text().to_owned(), came, next, answer.end().cloned().expect("every acknowledged task ends"))
 }
 
+/// All at once, so that the last ones wait while the first ones run.
 async fn submit_all(session: &Session, round: usize) -> Vec<(String, Follow, String)> {
-    let mut tasks = Vec::new();
-    for number in 0..TASKS {
+    let submit = async |number| {
         let seed = format!("r{round}t{number}-");
         let script = serde_json::json!({ "tokens": TOKENS, "delay_ms": 15, "seed": seed });
         let submitted = session.submit(task(script)).await.unwrap();
-        tasks.push((submitted.ack.task, submitted.log, seed));
-    }
-    tasks
+        (submitted.ack.task, submitted.log, seed)
+    };
+    futures_util::future::join_all((0..TASKS).map(submit)).await
 }
 
 /// Waits until at least 20 tasks are in mid-text. `false` where a slow machine let the moment pass: then so many have
@@ -88,6 +88,7 @@ async fn a_server_that_is_killed_in_mid_text_loses_nothing_that_it_acknowledged(
     while round < kills {
         let session = server.session().await;
         let tasks = submit_all(&session, round).await;
+        let queued = server.http().tasks(&Filter { state: Some("queued".into()), ..Filter::default() }).await.unwrap();
         let (mut flags, mut readers) = (Vec::new(), Vec::new());
         for (id, log, seed) in tasks {
             let (flag, seen) = watch::channel(Stage::Before);
@@ -103,7 +104,6 @@ async fn a_server_that_is_killed_in_mid_text_loses_nothing_that_it_acknowledged(
             continue;
         }
         round += 1;
-        let queued = server.http().tasks(&Filter { state: Some("queued".into()), ..Filter::default() }).await.unwrap();
         others_queued += usize::from(!queued.tasks.is_empty());
         // Not to wait for anything: the moment of the kill is what this test varies.
         tokio::time::sleep(Duration::from_micros(random.below(200_000))).await;
