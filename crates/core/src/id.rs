@@ -63,6 +63,17 @@ impl TaskId {
         Self(fresh(at, random, durability))
     }
 
+    /// What no id made at this moment or later sorts before.
+    pub fn oldest_of(at: Timestamp) -> Self {
+        Self(fresh(at, 0, Durability::Durable))
+    }
+
+    /// The id that sorts right after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// Whether the task survives a crash.
     pub fn durability(self) -> Durability {
         durability(self.0)
@@ -105,6 +116,11 @@ impl LogId {
     /// A fresh name for a log with many writers.
     pub fn shared(at: Timestamp, random: u128, durability: Durability) -> Self {
         Self { kind: LogKind::Shared, id: fresh(at, random, durability) }
+    }
+
+    /// When it was named.
+    pub fn made_at(self) -> Timestamp {
+        Timestamp::from_millis(u64::try_from(self.id >> 80).unwrap_or(u64::MAX))
     }
 
     /// Who may write it.

@@ -278,7 +278,7 @@ impl Queue {
         self.line().waiting()
     }
 
-    /// Who waits and runs. Looks at all tasks that there are: for people who look on, once a second at most.
+    /// Who waits and runs. Looks at all tasks that there are, and lets nobody in meanwhile: for people who look on, and seldom.
     pub fn census(&self) -> Census {
         self.line().census()
     }

@@ -12,7 +12,7 @@ mod record;
 mod report;
 mod resume;
 
-pub(crate) use record::{Record, committed, find, list, read_progress};
+pub(crate) use record::{Record, committed, find, list, newest, read_progress};
 pub use resume::keep;
 
 use crate::Edge;

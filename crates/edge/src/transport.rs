@@ -13,10 +13,12 @@ mod dead_letters;
 mod durable_streams;
 mod endpoint;
 mod events;
+mod explore;
 mod feedback;
 mod files;
 mod follow;
 mod guard;
+mod lanes;
 mod measures;
 mod openai;
 mod page;
@@ -29,6 +31,7 @@ mod trace;
 mod usage;
 mod view;
 mod websocket;
+mod whose;
 
 pub use durable_streams::{Streams, sweep as sweep_streams};
 pub use endpoint::{Endpoint, Needs};
@@ -106,7 +109,8 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         page("/prose.js", get(page::script)),
         page("/wire.js", get(page::script)),
         native(POST, "/v1/tasks", WRITE, post(tasks::submit)),
-        native(GET, "/v1/tasks", READ, get(tasks::list)),
+        native(GET, "/v1/tasks", READ, get(explore::list)),
+        native(GET, "/v1/lanes", READ, get(lanes::list)),
         native(POST, "/v1/tasks/batch", WRITE, post(batches::submit)),
         native(GET, "/v1/tasks/batch", READ, get(batches::list)),
         native(GET, "/v1/tasks/batch/{id}", READ, get(batches::get)),
@@ -127,7 +131,7 @@ fn faces(edge: &Arc<Edge>, list: &Arc<OnceLock<EndpointList>>) -> Vec<Endpoint> 
         native(GET, "/v1/tasks/{id}/shadows", ADMIN_READ, get(tasks::shadows)),
         native(POST, "/v1/follow", READ, post(follow::follow)),
         native(POST, "/v1/measures", READ, post(measures::take)),
-        native(GET, "/v1/dead-letters", READ, get(tasks::dead_letters)),
+        native(GET, "/v1/dead-letters", READ, get(explore::dead_letters)),
         native(POST, "/v1/dead-letters/retry", STOP, post(dead_letters::retry)),
         native(GET, "/v1/usage", READ, get(usage::usage)),
         stream(GET),

@@ -52,6 +52,12 @@ pub struct BatchView {
     pub total: u64,
     /// How many of them wait or run.
     pub live: u64,
+    /// How many of them wait.
+    #[serde(default)]
+    pub queued: u64,
+    /// How many of them run.
+    #[serde(default)]
+    pub running: u64,
     /// How many are done.
     pub done: u64,
     /// How many failed.
@@ -69,7 +75,7 @@ pub struct BatchView {
 /// One page of batches.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BatchList {
-    /// Oldest first.
+    /// In the order that was asked for.
     pub batches: Vec<BatchView>,
     /// The `cursor` of the next page; none at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]

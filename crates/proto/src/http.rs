@@ -88,6 +88,34 @@ pub struct TaskList {
     pub next: Option<String>,
 }
 
+/// One page of `GET /v1/lanes`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LaneList {
+    /// Newest activity first.
+    pub lanes: Vec<LaneView>,
+    /// The `cursor` of the next page; none at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A lane, and what happened in it last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneView {
+    /// Its name.
+    pub lane: String,
+    /// How many tasks it has, of those that are looked at.
+    pub tasks: u64,
+    /// The newest of them.
+    pub last_task: String,
+    /// When that one was submitted, in milliseconds since the Unix epoch.
+    pub last_at: u64,
+    /// That one's state.
+    pub state: String,
+    /// How its first prompt begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
 /// Which dead letters to try again. Empty: all.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -101,6 +129,12 @@ pub struct RetryLetters {
     /// Only those that failed with this code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// Only those that were submitted at this moment or later, in milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Only those that were submitted before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
     /// At most so many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,

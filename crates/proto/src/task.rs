@@ -137,6 +137,9 @@ pub const FIELDS: &[&str] = &[
 pub struct TaskView {
     /// Its id.
     pub id: String,
+    /// Whose it is, where that is not the caller's own tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// `queued`, `running`, `done`, `failed` or `stopped`.
     pub state: String,
     /// The public model name that was asked for.

@@ -5,6 +5,7 @@ mod cache;
 mod routes;
 mod snapshot;
 mod spending;
+mod standing;
 mod stream;
 
 pub(crate) use stream::keep_history;
@@ -43,6 +44,7 @@ pub(crate) struct Operations {
     /// By the wall and by the monotonic clock, so that a moment of the one can be told as one of the other.
     started: (Timestamp, Duration),
     spending: spending::Spending,
+    standing: standing::Standing,
     looking: stream::Looking,
 }
 
@@ -67,6 +69,7 @@ impl Operations {
             identity: edge.identity.clone(),
             started: (edge.clock.now(), edge.clock.monotonic()),
             spending: spending::Spending::default(),
+            standing: standing::Standing::default(),
             looking: stream::Looking::default(),
         }
     }

@@ -100,6 +100,7 @@ fn row(method: &str, path: &str) -> Option<Row> {
             Own(202, task)
         }
         ("GET", "/v1/tasks") => Empty("/tasks"),
+        ("GET", "/v1/lanes") => Empty("/lanes"),
         ("GET", "/v1/dead-letters") => Empty("/tasks"),
         ("GET", "/v1/tasks/batch") => Empty("/batches"),
         ("POST", "/v1/tasks/batch") => Own(202, json!({ "tasks": [short()], "idempotency_key": "batch once" })),

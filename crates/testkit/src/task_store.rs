@@ -48,6 +48,7 @@ crate::suite::suite!(
         lists::a_list_is_newest_first_and_pages_to_its_end,
         lists::a_list_holds_only_what_matches,
         lists::dead_letters_children_and_lanes_are_found,
+        lists::tasks_are_found_by_their_time_their_user_their_key_and_their_id,
         lists::a_task_is_found_by_its_key_live_or_ended,
         lists::pages_of_a_filtered_list_skip_nothing,
         lists::lapsed_leases_are_found,

@@ -150,6 +150,7 @@ fn an_account_is_forgotten_when_it_is_full_again_and_has_spent_nothing_this_mont
     let full = reserve(&mut book, 3, 1, "mia");
     assert!(matches!(full, Err(ReserveError::Unavailable(_))), "{full:?}");
     assert!(book.balance().adds_up());
+    assert_eq!(book.reserved().get(&TENANT).copied().unwrap_or_default(), book.balance().outstanding.cost);
     book.settle(task(0), amounts(0, 30, 5), after(2)).unwrap();
     book.settle(task(1), amounts(0, 30, 0), after(2)).unwrap();
     // Bob spent nothing, and his bucket is full again after thirty seconds. Ada spent, Eve's task runs.
@@ -201,6 +202,7 @@ fn what_was_written_down_makes_the_same_book() {
     let asked = |book: &mut Book| book.reserve(reservation(9, after(1), amounts(0, 1, 1), &accounts)).unwrap();
     assert_eq!(asked(&mut again), asked(&mut book));
     assert!(again.balance().adds_up());
+    assert_eq!(again.reserved().get(&TENANT).copied().unwrap_or_default(), again.balance().outstanding.cost);
 }
 
 /// A call by chance.
@@ -284,6 +286,7 @@ proptest! {
             prop_assert!(balance.adds_up(), "{:?}", balance);
             let held = book.holders().fold(Amounts::default(), |sum, (_, held)| sum.plus(held.amounts));
             prop_assert_eq!(balance.outstanding, held);
+            prop_assert_eq!(book.reserved().get(&TENANT).copied().unwrap_or_default(), held.cost);
             prop_assert_eq!(balance.settled, settled);
             let query = crate::port::UsageQuery { tenant: None, from_day: 0, to_day: u32::MAX };
             let rows = sheet.find(&query).into_iter().fold(crate::port::Totals::default(), |sum, row| sum.plus(row.totals));

@@ -2,10 +2,11 @@
 
 use super::Unavailable;
 use crate::ending::Ending;
-use crate::id::{LogId, TaskId, TaskRef, TenantId, WorkerId};
+use crate::id::{KeyId, LogId, TaskId, TaskRef, TenantId, WorkerId};
 use crate::task::{Lease, Overspent, State, Task};
 use crate::time::Timestamp;
 use async_trait::async_trait;
+use std::time::Duration;
 
 /// Tasks.
 ///
@@ -190,6 +191,18 @@ pub struct Filter {
     pub dead: bool,
     /// Only those that ended with an error of this code.
     pub code: Option<String>,
+    /// Only tasks of lanes that begin so; an empty text: of any lane.
+    pub lane_prefix: Option<String>,
+    /// Only those that were submitted at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Only those that were submitted before this moment.
+    pub until: Option<Timestamp>,
+    /// Only those of this user.
+    pub user: Option<String>,
+    /// Only those that were asked for with this key.
+    pub payer_key: Option<KeyId>,
+    /// Only those whose id, as it is written, has this in it.
+    pub part_of_id: Option<String>,
     /// Only the one that has this idempotency key. An engine finds it without a look at others.
     pub key: Option<String>,
     /// Only running ones whose lease lapsed before this moment.
@@ -215,8 +228,39 @@ impl Filter {
             && self.code.as_deref().is_none_or(|code| task.failure().is_some_and(|failure| failure.code == code))
             && self.key.as_deref().is_none_or(|key| task.idempotency.as_ref().is_some_and(|known| known.key == key))
             && self.lapsed_before.is_none_or(|moment| task.lapsed(moment))
+            && self.matches_request(task)
+    }
+
+    /// Whether a record matches what is asked of its request: by whom, when, in which lane.
+    fn matches_request(&self, task: &Task) -> bool {
+        let (lane, payer) = (task.spec.turn.lane.as_deref(), &task.spec.payer);
+        self.lane_prefix.as_deref().is_none_or(|prefix| lane.is_some_and(|lane| lane.starts_with(prefix)))
+            && self.since.is_none_or(|since| task.submitted_at >= since)
+            && self.until.is_none_or(|until| task.submitted_at < until)
+            && self.user.as_deref().is_none_or(|user| payer.user.as_deref() == Some(user))
+            && self.payer_key.is_none_or(|key| payer.key == Some(key))
+            && self.part_of_id.as_deref().is_none_or(|part| task.id.to_string().contains(part))
+    }
+
+    /// The oldest id that may match: an engine looks at none before it. Ids tell when they were made, a moment after their
+    /// tasks came.
+    pub fn oldest(&self) -> Option<TaskId> {
+        self.since.map(|since| TaskId::oldest_of(since.minus(ID_AGE)))
+    }
+
+    /// The id before which all lie that may match, `before` included: where an engine begins to look.
+    pub fn newest(&self) -> Option<TaskId> {
+        let until = self.until.map(|until| TaskId::oldest_of(until.plus(ID_AGE)));
+        match (self.before, until) {
+            (Some(before), Some(until)) => Some(before.min(until)),
+            (before, until) => before.or(until),
+        }
     }
 }
+
+/// How far an id's own moment and its task's `submitted_at` may be apart: far more than admitting one takes, so that a clock that is
+/// set in between hides nothing.
+const ID_AGE: Duration = Duration::from_mins(1);
 
 /// One page of a list.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,7 @@
 //! The queue's order, by itself.
 
 use super::line::{Line, Moment};
-use super::{Bounds, Entrant, Full, Left, Place, Turn};
+use super::{Bounds, Crowd, Entrant, Full, Left, Place, Turn};
 use crate::id::{Durability, TaskId, TaskRef, TenantId};
 use crate::task::{OnBusy, Priority, Spec, Task};
 use crate::time::Timestamp;
@@ -244,4 +244,35 @@ fn a_bulk_task_waits_for_the_interactive_ones() {
     let pressing = given.enter(&pressing);
     assert_eq!((given.place(pressing), given.place(bulk)), (Some(0), Some(1)));
     assert_eq!(given.claim().unwrap().0, pressing);
+}
+
+#[test]
+fn a_census_counts_who_waits_and_runs_and_how_long_the_first_has() {
+    let mut given = given(Bounds::default());
+    given.enter(&task(1, 0));
+    let (running, turn) = given.claim().unwrap();
+    let mut pressing = task(2, 500);
+    pressing.spec.turn.priority = Priority::Interactive;
+    given.enter(&pressing);
+    for number in [300, 700] {
+        given.enter(&in_lane(number, "lane"));
+    }
+    // It waits for its own moment, and so has no age.
+    let mut later = task(3, 100);
+    later.not_before = Some(Timestamp::from_millis(2_000_000));
+    given.enter(&later);
+    let census = given.line.census();
+    let crowd = |waiting, running, oldest: Option<u64>| Crowd {
+        waiting,
+        running,
+        oldest: oldest.map(|number| Timestamp::from_millis(1_000_000 + number)),
+    };
+    assert_eq!(census.all, crowd(4, 1, Some(300)));
+    assert_eq!(census.by_priority[&Priority::Interactive], crowd(1, 0, Some(500)));
+    assert_eq!(census.by_priority[&Priority::Normal], crowd(3, 1, Some(300)));
+    assert_eq!(census.by_tenant[&TenantId(1)], crowd(2, 1, Some(300)));
+    assert_eq!(census.by_tenant[&TenantId(3)], crowd(1, 0, None));
+    assert_eq!(census.by_capability[GPU], crowd(4, 1, Some(300)));
+    given.line.left(running, turn, Left::Ended, given.now);
+    assert_eq!(given.line.census().all, crowd(4, 0, Some(300)));
 }

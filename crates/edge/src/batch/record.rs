@@ -4,8 +4,10 @@ use crate::Edge;
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::time::Duration;
 use tidewire_core::port::{Cursor, Expect, PutError, ReadError, RecordName, Shelf};
-use tidewire_core::{Ending, Epoch, Kind, LogId, LogRef, Offset, TenantId, Timestamp};
+use tidewire_core::{Durability, Ending, Epoch, Kind, LogId, LogRef, Offset, TenantId, Timestamp};
 use tidewire_proto::Code;
 use tidewire_proto::batch::{BatchTasks, Progress};
 
@@ -15,6 +17,12 @@ const KEY: &str = "key/";
 
 /// The longest key, as a task's.
 const MAX_KEY_BYTES: usize = 255;
+
+/// How far back it is looked first for the newest ones.
+const SPAN: Duration = Duration::from_hours(1);
+
+/// Records that are read at once on the way to the newest ones.
+const AT_ONCE: usize = 500;
 
 /// How much of a log's end is read for its last event.
 const LAST_BYTES: usize = 64 * 1024;
@@ -132,7 +140,51 @@ pub(crate) async fn list(
     limit: usize,
 ) -> Result<Vec<(LogRef, Record)>, Refusal> {
     let after = after.map_or_else(|| BATCH.to_owned(), |after| format!("{BATCH}{after}"));
-    let found = edge.directory.list(tenant, Shelf::Batches, Some(&after), limit).await?;
+    from(edge, tenant, &after, limit).await
+}
+
+/// Batches before the one named, newest first. A shelf is read forwards alone, so that it is looked at the last hour first, and
+/// then at ever longer times, until there are as many as are asked for: their names tell when they were made.
+pub(crate) async fn newest(
+    edge: &Edge,
+    tenant: TenantId,
+    before: Option<LogId>,
+    limit: usize,
+) -> Result<Vec<(LogRef, Record)>, Refusal> {
+    // A clock that was set back may have named some in what is the future now.
+    let upto = before.map_or_else(|| edge.clock.now().plus(SPAN), LogId::made_at);
+    let mut span = SPAN;
+    loop {
+        let begin = upto.minus(span);
+        let mut after = format!("{BATCH}{}", LogId::shared(begin, 0, Durability::Durable));
+        let mut last = VecDeque::with_capacity(limit + 1);
+        'shelf: loop {
+            let page = from(edge, tenant, &after, AT_ONCE).await?;
+            let whole = page.len() == AT_ONCE;
+            for (log, record) in page {
+                if before.is_some_and(|before| log.log >= before) {
+                    break 'shelf;
+                }
+                after = format!("{BATCH}{}", log.log);
+                if last.len() == limit {
+                    last.pop_front();
+                }
+                last.push_back((log, record));
+            }
+            if !whole {
+                break;
+            }
+        }
+        if last.len() == limit || begin == Timestamp::default() {
+            return Ok(last.into_iter().rev().collect());
+        }
+        span = span.saturating_mul(16);
+    }
+}
+
+/// Batches whose names sort after this one, in the order of their names.
+async fn from(edge: &Edge, tenant: TenantId, after: &str, limit: usize) -> Result<Vec<(LogRef, Record)>, Refusal> {
+    let found = edge.directory.list(tenant, Shelf::Batches, Some(after), limit).await?;
     let batch = |(name, record): (String, tidewire_core::port::Record)| {
         let log = name.strip_prefix(BATCH)?.parse().ok()?;
         Some((LogRef { tenant, log }, serde_json::from_slice(&record.value).ok()?))

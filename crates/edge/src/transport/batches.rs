@@ -14,10 +14,10 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tidewire_core::port::Filter;
-use tidewire_core::{LogId, LogKind, LogRef, Task, TaskId};
+use tidewire_core::{LogId, LogKind, LogRef, Task, TaskId, TenantId};
 use tidewire_proto::Code;
 use tidewire_proto::batch::{BatchAccepted, BatchList, BatchPart, BatchSubmission, BatchView};
 
@@ -68,20 +68,47 @@ pub(super) async fn get(
 ) -> Result<Json<BatchView>, Refusal> {
     let log = parse(&caller, &id)?;
     let record = batch::find(&edge, log).await?;
-    view(&edge, log, record).await.map(Json)
+    one(&edge, log, record).await
 }
 
-async fn view(edge: &Edge, log: LogRef, record: Record) -> Result<BatchView, Refusal> {
+async fn one(edge: &Edge, log: LogRef, record: Record) -> Result<Json<BatchView>, Refusal> {
+    let running = running(edge, log.tenant).await?;
+    view(edge, log, record, &running).await.map(Json)
+}
+
+/// How many of a tenant's running tasks belong to which batch: no more than there are slots, and all of them in memory.
+async fn running(edge: &Edge, tenant: TenantId) -> Result<HashMap<LogId, u64>, Refusal> {
+    let states = vec![tidewire_core::State::Running];
+    let mut filter = Filter { tenant: Some(tenant), states, limit: TASKS_AT_ONCE, ..Filter::default() };
+    let mut counts = HashMap::new();
+    loop {
+        let page = edge.tasks.list(&filter).await?;
+        for batch in page.tasks.iter().filter_map(|task| task.spec.origin.batch) {
+            *counts.entry(batch).or_default() += 1;
+        }
+        match page.next {
+            Some(next) => filter.before = Some(next),
+            None => return Ok(counts),
+        }
+    }
+}
+
+async fn view(edge: &Edge, log: LogRef, record: Record, running: &HashMap<LogId, u64>) -> Result<BatchView, Refusal> {
     let (progress, end) = batch::read_progress(edge, log).await?;
     let (done, failed, stopped) =
         progress.map_or((0, 0, 0), |progress| (progress.done, progress.failed, progress.stopped));
+    let live = record.total.saturating_sub(done + failed + stopped);
+    // What has ended is reported a moment later.
+    let running = running.get(&log.log).copied().unwrap_or(0).min(live);
     Ok(BatchView {
         id: log.log.to_string(),
         state: end.as_ref().map_or("running", |(_, ending)| tidewire_core::State::from(ending.state).name()).to_owned(),
         created_at: record.created_at.as_millis(),
         ended_at: end.map(|(at, _)| at.as_millis()),
         total: record.total,
-        live: record.total.saturating_sub(done + failed + stopped),
+        live,
+        queued: live - running,
+        running,
         done,
         failed,
         stopped,
@@ -94,6 +121,7 @@ async fn view(edge: &Edge, log: LogRef, record: Record) -> Result<BatchView, Ref
 struct ListQuery {
     limit: Option<usize>,
     cursor: Option<String>,
+    order: Option<String>,
 }
 
 pub(super) async fn list(
@@ -107,11 +135,18 @@ pub(super) async fn list(
         return Err(Refusal::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_PAGE}")));
     }
     let after = asked.cursor.map(|cursor| parse(&caller, &cursor)).transpose()?.map(|log| log.log);
-    let found = batch::list(&edge, caller.tenant, after, limit + 1).await?;
+    let found = match asked.order.as_deref() {
+        None | Some("asc") => batch::list(&edge, caller.tenant, after, limit + 1).await?,
+        Some("desc") => batch::newest(&edge, caller.tenant, after, limit + 1).await?,
+        Some(other) => {
+            return Err(Refusal::new(Code::InvalidRequest, format!("`order` is `asc` or `desc`, not `{other}`")));
+        }
+    };
+    let running = running(&edge, caller.tenant).await?;
     let more = found.len() > limit;
     let mut batches = Vec::with_capacity(limit);
     for (log, record) in found.into_iter().take(limit) {
-        batches.push(view(&edge, log, record).await?);
+        batches.push(view(&edge, log, record, &running).await?);
     }
     let next = batches.last().filter(|_| more).map(|last| last.id.clone());
     Ok(Json(BatchList { batches, next }))
@@ -138,7 +173,7 @@ pub(super) async fn stop(
     let part = part(&edge, &caller, request).await?;
     let record = batch::find(&edge, log).await?;
     stop_all(&edge, log, &part).await?;
-    view(&edge, log, record).await.map(Json)
+    one(&edge, log, record).await
 }
 
 /// Asks a batch's tasks to stop, or those of them that are meant.

@@ -1,6 +1,7 @@
 //! `POST /v1/dead-letters/retry`: dead letters that are tried again, named one by one or by a filter.
 
 use super::body;
+use super::explore::moment;
 use super::tasks::parse_id;
 use crate::Edge;
 use crate::identity::Caller;
@@ -60,6 +61,8 @@ async fn by_filter(edge: &Edge, caller: &Caller, asked: RetryLetters, limit: usi
         dead: true,
         model: asked.model,
         code: asked.code,
+        since: moment(asked.since),
+        until: moment(asked.until),
         limit,
         ..Filter::default()
     };

@@ -1,7 +1,8 @@
 //! `/v1/tasks`: submit, look, list, read the text, stop.
 
 use super::body;
-use super::view::{view, whole};
+use super::view::{seen_by, view, whole};
+use super::whose::whose_one;
 use crate::Edge;
 use crate::allowance;
 use crate::feedback;
@@ -25,8 +26,8 @@ use tidewire_proto::{Code, Submission, TaskView};
 pub(super) const TASK_HEADER: HeaderName = HeaderName::from_static("tidewire-task");
 const STATE_HEADER: HeaderName = HeaderName::from_static("tidewire-state");
 
-const DEFAULT_PAGE: usize = 20;
-const MAX_PAGE: usize = 100;
+pub(super) const DEFAULT_PAGE: usize = 20;
+pub(super) const MAX_PAGE: usize = 100;
 
 /// How long `/text` may wait: longer than most answers, shorter than most proxies' patience.
 const MAX_TEXT_WAIT_MS: u64 = 300_000;
@@ -97,6 +98,7 @@ pub(super) async fn retry(
 #[derive(Deserialize)]
 struct GetQuery {
     input: Option<bool>,
+    tenant: Option<String>,
 }
 
 pub(super) async fn get(
@@ -106,8 +108,12 @@ pub(super) async fn get(
     raw: RawQuery,
 ) -> Result<Response, Refusal> {
     let asked: GetQuery = query(raw)?;
-    let task = find(&edge, &caller, &id).await?;
-    let seen = if asked.input == Some(true) { whole(&edge, &task) } else { view(&edge, &task) };
+    let task = find_of(&edge, &caller, asked.tenant.as_deref(), &id).await?;
+    let own = task.tenant == caller.tenant;
+    if asked.input == Some(true) && !own {
+        return Err(others_text());
+    }
+    let seen = if asked.input == Some(true) { whole(&edge, &task) } else { seen_by(&edge, &caller, &task) };
     let feedback = sum(&feedback::list(&edge, task.at()).await?);
     Ok(([task_header(task.id)], Json(TaskView { feedback, ..seen })).into_response())
 }
@@ -119,9 +125,19 @@ fn sum(feedback: &[Feedback]) -> Option<FeedbackSum> {
     (count > 0).then_some(FeedbackSum { count, score })
 }
 
-/// A shadow is an operator's matter: to others there is none.
+/// A task of the caller's own tenant.
 pub(super) async fn find(edge: &Edge, caller: &Caller, id: &str) -> Result<Task, Refusal> {
-    let at = parse_id(caller, id)?;
+    find_of(edge, caller, None, id).await
+}
+
+/// Whoever may look at another tenant's tasks still reads none of its texts.
+pub(super) fn others_text() -> Refusal {
+    Refusal::new(Code::Forbidden, "a tenant's texts are its own: `input` is for its own tasks")
+}
+
+/// A task of this tenant, where the caller may look at it. A shadow is an operator's matter: to others there is none.
+pub(super) async fn find_of(edge: &Edge, caller: &Caller, tenant: Option<&str>, id: &str) -> Result<Task, Refusal> {
+    let at = TaskRef { tenant: whose_one(edge, caller, tenant)?, ..parse_id(caller, id)? };
     let hidden = |task: &Task| task.spec.origin.shadow_of.is_some() && caller.require(Scope::AdminRead).is_err();
     edge.tasks.get(at).await?.filter(|task| !hidden(task)).ok_or_else(|| Refusal::unknown_task(id))
 }
@@ -141,79 +157,6 @@ pub(super) async fn shadows(
 
 fn shown(edge: &Edge, task: &Task) -> Response {
     ([task_header(task.id)], Json(view(edge, task))).into_response()
-}
-
-#[derive(Deserialize)]
-struct ListQuery {
-    state: Option<String>,
-    model: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-    parent: Option<String>,
-    batch: Option<String>,
-    lane: Option<String>,
-    code: Option<String>,
-    shadows: Option<bool>,
-}
-
-pub(super) async fn list(
-    State(edge): State<Arc<Edge>>,
-    caller: Caller,
-    raw: RawQuery,
-) -> Result<Json<TaskList>, Refusal> {
-    page(&edge, &caller, query(raw)?, false).await
-}
-
-/// Tasks that failed and were not tried again.
-pub(super) async fn dead_letters(
-    State(edge): State<Arc<Edge>>,
-    caller: Caller,
-    raw: RawQuery,
-) -> Result<Json<TaskList>, Refusal> {
-    let asked: ListQuery = query(raw)?;
-    if asked.state.is_some() {
-        return Err(Refusal::new(Code::InvalidRequest, "a dead letter's `state` is `failed`: leave it out"));
-    }
-    page(&edge, &caller, asked, true).await
-}
-
-async fn page(edge: &Edge, caller: &Caller, asked: ListQuery, dead: bool) -> Result<Json<TaskList>, Refusal> {
-    let states = asked.state.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty()).map(|text| {
-        tidewire_core::State::parse(text).ok_or_else(|| {
-            let message = format!("`{text}` is no state; there are queued, running, done, failed, stopped");
-            Refusal::new(Code::InvalidRequest, message)
-        })
-    });
-    let before = asked.cursor.map(|cursor| {
-        cursor.parse().map_err(|_| Refusal::new(Code::InvalidRequest, "`cursor` is the `next` of the page before"))
-    });
-    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(Refusal::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_PAGE}")));
-    }
-    let shadows = asked.shadows.unwrap_or(false);
-    if shadows {
-        caller.require(Scope::AdminRead)?;
-    }
-    let filter = Filter {
-        tenant: Some(caller.tenant),
-        shadow_of: None,
-        shadows: Some(shadows),
-        states: states.collect::<Result<_, _>>()?,
-        model: asked.model,
-        parent: asked.parent.map(|parent| parse_id(caller, &parent)).transpose()?.map(|parent| parent.task),
-        batch: asked.batch.map(|batch| super::batches::parse(caller, &batch)).transpose()?.map(|log| log.log),
-        lane: asked.lane,
-        code: asked.code,
-        dead,
-        key: None,
-        lapsed_before: None,
-        before: before.transpose()?,
-        limit,
-    };
-    let page = edge.tasks.list(&filter).await?;
-    let tasks = page.tasks.iter().map(|task| view(edge, task)).collect();
-    Ok(Json(TaskList { tasks, next: page.next.map(|id| id.to_string()) }))
 }
 
 pub(super) async fn stop(

@@ -1,14 +1,15 @@
 //! Traces at the border: the context that comes with a request, the one that its answer names, and
 //! `GET /v1/tasks/{id}/trace`, a task's story as spans.
 
-use super::tasks::{TASK_HEADER, find, task_header};
+use super::tasks::{TASK_HEADER, find_of, query, task_header};
 use crate::Edge;
 use crate::identity::Caller;
 use crate::refusal::Refusal;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
 use std::sync::Arc;
 use tidewire_core::trace::{Span, SpanId, Story, Value, each_event};
 use tidewire_core::{Task, TaskId, Timestamp, Trace};
@@ -64,13 +65,20 @@ pub(super) fn told(edge: &Edge, mut response: Response, caller: &Caller, submits
     response
 }
 
+#[derive(Deserialize)]
+struct TraceQuery {
+    tenant: Option<String>,
+}
+
 /// A task's story so far.
 pub(super) async fn trace(
     State(edge): State<Arc<Edge>>,
     caller: Caller,
     Path(id): Path<String>,
+    raw: RawQuery,
 ) -> Result<Response, Refusal> {
-    let task = find(&edge, &caller, &id).await?;
+    let asked: TraceQuery = query(raw)?;
+    let task = find_of(&edge, &caller, asked.tenant.as_deref(), &id).await?;
     let mut story = Story::new(&task);
     each_event(&*edge.log, task.at().log(), |event| story.hear(event)).await?;
     let now = edge.clock.now().as_micros();

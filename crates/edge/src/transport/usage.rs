@@ -2,6 +2,7 @@
 
 use super::durable_streams::date;
 use super::tasks::query;
+use super::whose::whose;
 use crate::Edge;
 use crate::identity::{Caller, Scope};
 use crate::refusal::Refusal;
@@ -17,7 +18,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewire_core::port::{Totals, UsageQuery, UsageRow};
-use tidewire_core::{TenantId, Timestamp, Usage};
+use tidewire_core::{Timestamp, Usage};
 use tidewire_proto::Code;
 use tidewire_proto::usage::{UsageLine, UsageReport, UsageSums};
 
@@ -134,7 +135,7 @@ pub(super) async fn usage(State(edge): State<Arc<Edge>>, caller: Caller, raw: Ra
     };
     let columns = columns(asked.group_by.as_deref().unwrap_or("day"))?;
     let paging = Paging::of(asked.limit, asked.cursor.as_deref(), &columns)?;
-    let tenant = tenant(&edge, &caller, asked.tenant.as_deref())?;
+    let tenant = whose(&edge, &caller, asked.tenant.as_deref())?;
     let (from_day, to_day) = days(asked.from.as_deref(), asked.to.as_deref(), edge.clock.now())?;
     let mut rows = edge.ledger.usage(UsageQuery { tenant, from_day, to_day }).await?;
     // Whoever speaks for one user alone sees that one's.
@@ -154,22 +155,6 @@ pub(super) async fn usage(State(edge): State<Arc<Edge>>, caller: Caller, raw: Ra
         answer.headers_mut().insert(NEXT, next);
     }
     Ok(answer)
-}
-
-/// Whose usage: the caller's own tenant's, or any one's for an operator.
-fn tenant(edge: &Edge, caller: &Caller, asked: Option<&str>) -> Result<Option<TenantId>, Refusal> {
-    let Some(asked) = asked else { return Ok(Some(caller.tenant)) };
-    let named = edge.identity.tenant_named(asked);
-    if named == Some(caller.tenant) {
-        return Ok(named);
-    }
-    // Before anything is said of the name: whoever may not look learns nothing.
-    caller.require(Scope::AdminRead)?;
-    match named {
-        None if asked == "all" => Ok(None),
-        None => Err(Refusal::new(Code::UnknownTenant, format!("there is no tenant `{asked}`"))),
-        named => Ok(named),
-    }
 }
 
 fn columns(names: &str) -> Result<Vec<Column>, Refusal> {
@@ -330,7 +315,7 @@ fn cell(text: &mut String, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidewire_core::{Money, Payer};
+    use tidewire_core::{Money, Payer, TenantId};
 
     const ALL: Paging = Paging { after: None, limit: MAX_ROWS };
 

@@ -1,6 +1,7 @@
 //! A task as a client sees it.
 
 use crate::Edge;
+use crate::identity::Caller;
 use crate::submit::wait_ms;
 use serde_json::value::RawValue;
 use tidewire_core::{Durability, OnDisconnect, Task};
@@ -14,6 +15,7 @@ pub(super) fn view(edge: &Edge, task: &Task) -> TaskView {
     let standing = edge.queue.standing(task.at());
     TaskView {
         id: task.id.to_string(),
+        tenant: None,
         state: task.state.name().to_owned(),
         model: spec.model.clone(),
         durability: match task.id.durability() {
@@ -58,4 +60,12 @@ pub(super) fn view(edge: &Edge, task: &Task) -> TaskView {
 pub(super) fn whole(edge: &Edge, task: &Task) -> TaskView {
     let input = String::from_utf8(task.spec.input.to_vec()).ok();
     TaskView { input: input.and_then(|text| RawValue::from_string(text).ok()), ..view(edge, task) }
+}
+
+/// The same for somebody of this tenant: of another one's task an operator sees whose it is, and not the submitter's own words.
+pub(super) fn seen_by(edge: &Edge, caller: &Caller, task: &Task) -> TaskView {
+    if task.tenant == caller.tenant {
+        return view(edge, task);
+    }
+    TaskView { tenant: Some(edge.identity.tenant_name(task.tenant)), metadata: None, ..view(edge, task) }
 }

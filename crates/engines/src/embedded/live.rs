@@ -105,11 +105,15 @@ impl Live {
     /// The newest `limit` that match.
     pub(super) fn list(&self, filter: &Filter, limit: usize) -> Vec<Task> {
         let mut found = Vec::new();
-        let mut before = filter.before.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut before = filter.newest().map_or(Bound::Unbounded, Bound::Excluded);
+        let oldest = filter.oldest();
         loop {
             let tasks = self.read();
             let mut looked_at = None;
             for (id, entry) in tasks.range((Bound::Unbounded, before)).rev().take(SCAN_STEP) {
+                if oldest.is_some_and(|oldest| *id < oldest) {
+                    return found;
+                }
                 looked_at = Some(*id);
                 if filter.matches(&entry.task) {
                     found.push(entry.task.clone());

@@ -66,13 +66,17 @@ impl Ended {
             None => tenants(store, &at),
         };
         let tenants = tenants.into_iter().map(|tenant| {
-            let first = key::tenant(tenant).to_vec();
-            let end = match (filter.before, tenant.0.checked_add(1)) {
+            let first = match filter.oldest() {
+                Some(task) => key::task(TaskRef { tenant, task }).to_vec(),
+                None => key::tenant(tenant).to_vec(),
+            };
+            let end = match (filter.newest(), tenant.0.checked_add(1)) {
                 (Some(task), _) => key::task(TaskRef { tenant, task }).to_vec(),
                 (None, Some(next)) => key::tenant(TenantId(next)).to_vec(),
                 (None, None) => vec![u8::MAX; key::TASK_BYTES + 1],
             };
-            at.range(&store.tasks, first..end)
+            // A range that ends before it begins is an empty one.
+            at.range(&store.tasks, first.clone()..end.max(first))
         });
         Self { tenants: tenants.collect() }
     }

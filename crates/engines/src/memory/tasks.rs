@@ -176,10 +176,13 @@ impl Tasks {
             page.tasks.extend(record.filter(|record| filter.matches(record)));
             return page;
         }
-        let mut before = filter.before;
+        let (mut before, oldest) = (filter.newest(), filter.oldest());
         loop {
             let names = self.older(before, only_live(filter));
             for task in &names {
+                if oldest.is_some_and(|oldest| task.task < oldest) {
+                    return page;
+                }
                 before = Some(task.task);
                 let found = self.records.shard(task).get(task).filter(|record| filter.matches(record)).cloned();
                 let Some(found) = found else { continue };

@@ -91,7 +91,7 @@ pub(crate) async fn run(command: DeadCommand) -> Outcome {
 
 async fn retry(args: RetryArgs) -> Outcome {
     let http = Http::new(&args.remote.endpoint())?;
-    let asked = RetryLetters { tasks: args.ids, model: args.model, code: args.code, limit: None };
+    let asked = RetryLetters { tasks: args.ids, model: args.model, code: args.code, ..RetryLetters::default() };
     let mut all = RetriedLetters::default();
     loop {
         let some = http.retry_letters(&asked).await?;

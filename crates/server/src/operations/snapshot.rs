@@ -73,9 +73,10 @@ fn server(operations: &Operations, now: Timestamp) -> body::ServerSection {
 }
 
 fn queue(operations: &Operations, now: Timestamp) -> body::QueueSection {
-    let Census { all, by_priority, by_tenant, by_capability } = operations.queue.census();
+    let census = operations.standing.census(&operations.queue, &*operations.clock);
+    let Census { all, by_priority, by_tenant, by_capability } = &*census;
     let age = |crowd: &Crowd| crowd.oldest.map(|oldest| millis(now.since(oldest)));
-    let mut tenants: Vec<(TenantId, Crowd)> = by_tenant.into_iter().collect();
+    let mut tenants: Vec<(TenantId, Crowd)> = by_tenant.iter().map(|(tenant, crowd)| (*tenant, *crowd)).collect();
     tenants.sort_by_key(|(tenant, crowd)| (std::cmp::Reverse((crowd.waiting, crowd.running)), *tenant));
     let tenants = tenants.iter().take(TENANTS).map(|(tenant, crowd)| body::TenantLine {
         tenant: operations.identity.tenant_name(*tenant),
@@ -93,7 +94,7 @@ fn queue(operations: &Operations, now: Timestamp) -> body::QueueSection {
     body::QueueSection {
         waiting: all.waiting as u64,
         running: operations.running.count() as u64,
-        oldest_ms: age(&all),
+        oldest_ms: age(all),
         by_priority: priorities.collect(),
         by_tenant: tenants.collect(),
         by_route: routes

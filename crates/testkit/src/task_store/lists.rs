@@ -4,7 +4,7 @@ use super::leases::{at, leasing};
 use crate::Harness;
 use crate::given::{STRANGER, TENANT, ending, task, task_ref};
 use tidewire_core::port::{Filter, TaskStore};
-use tidewire_core::{Durability, Outcome, State, TaskId};
+use tidewire_core::{Durability, KeyId, Outcome, State, TaskId};
 
 async fn listed(engine: &impl TaskStore, mut filter: Filter) -> Vec<TaskId> {
     let mut all = Vec::new();
@@ -93,6 +93,50 @@ pub(super) async fn dead_letters_children_and_lanes_are_found<H: Harness<Engine:
     assert!(listed(&engine, code("none")).await.is_empty());
     assert_eq!(listed(&engine, Filter { parent: Some(task_ref(d, 0).task), ..any() }).await, ids(d, [5, 4]));
     assert_eq!(listed(&engine, Filter { lane: Some("lane".into()), ..any() }).await, ids(d, [5, 4]));
+}
+
+pub(super) async fn tasks_are_found_by_their_time_their_user_their_key_and_their_id<H: Harness<Engine: TaskStore>>(
+    h: &H,
+) {
+    let (engine, d) = (h.open().await, h.durability());
+    // Hours apart, so that where an engine begins and stops to look by the ids matters.
+    let hour = |number: u64| at(number * 3_600_000);
+    let mut named = Vec::new();
+    for number in 0..8 {
+        let mut task = task(d, number);
+        task.id = TaskId::new(hour(number), u128::from(number), d);
+        task.submitted_at = hour(number);
+        task.spec.payer.user = Some(if number % 2 == 0 { "even" } else { "odd" }.into());
+        task.spec.payer.key = Some(KeyId(number / 4));
+        task.spec.turn.lane =
+            (number > 2).then(|| format!("{}-{number}", if number < 6 { "chat" } else { "run" }).into());
+        engine.submit(task.clone()).await.unwrap();
+        if number % 3 == 0 {
+            engine.finish(task.at(), at(1), ending(Outcome::Failed)).await.unwrap();
+        }
+        named.push(task.id);
+    }
+    let found = async |filter: Filter| {
+        let mut numbers = Vec::new();
+        for id in listed(&engine, Filter { limit: 2, ..filter }).await {
+            numbers.push(named.iter().position(|known| *known == id).unwrap());
+        }
+        numbers
+    };
+    let any = Filter::default;
+    assert_eq!(found(Filter { since: Some(hour(5)), ..any() }).await, [7, 6, 5]);
+    assert_eq!(found(Filter { until: Some(hour(2)), ..any() }).await, [1, 0]);
+    assert_eq!(found(Filter { since: Some(hour(2)), until: Some(hour(5)), ..any() }).await, [4, 3, 2]);
+    assert!(found(Filter { since: Some(hour(5)), until: Some(hour(2)), ..any() }).await.is_empty());
+    let both = Filter { since: Some(hour(3)), before: Some(named[6]), tenant: Some(TENANT), ..any() };
+    assert_eq!(found(both).await, [5, 4, 3]);
+    assert_eq!(found(Filter { user: Some("odd".into()), ..any() }).await, [7, 5, 3, 1]);
+    assert_eq!(found(Filter { payer_key: Some(KeyId(1)), ..any() }).await, [7, 6, 5, 4]);
+    assert_eq!(found(Filter { lane_prefix: Some("chat".into()), ..any() }).await, [5, 4, 3]);
+    assert_eq!(found(Filter { lane_prefix: Some(String::new()), ..any() }).await, [7, 6, 5, 4, 3]);
+    let whole = named[4].to_string();
+    assert_eq!(found(Filter { part_of_id: Some(whole[9..].to_owned()), ..any() }).await, [4]);
+    assert!(found(Filter { part_of_id: Some("none".into()), ..any() }).await.is_empty());
 }
 
 pub(super) async fn a_task_is_found_by_its_key_live_or_ended<H: Harness<Engine: TaskStore>>(h: &H) {

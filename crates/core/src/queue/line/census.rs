@@ -1,37 +1,60 @@
-//! How many wait and run, counted anew from all that the line knows, for whoever looks at it from outside. Some 5 ms for
-//! 100,000 tasks, and no cost to anybody while nobody asks.
+//! How many wait and run, counted anew from all that the line knows, for whoever looks at it from outside. Some 20 ms for
+//! 100,000 tasks, and nothing while nobody asks.
 
 use super::{At, Line};
+use crate::id::TenantId;
 use crate::queue::{Census, Crowd};
+use crate::task::Priority;
+use crate::time::Timestamp;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 impl Line {
     pub(in crate::queue) fn census(&self) -> Census {
-        let mut census = Census::default();
+        // One look-up for each task, and none that takes a step for each letter of a name: the queue stands still meanwhile.
+        let mut priorities = [Crowd::default(); Priority::ALL.len()];
+        let mut tenants: HashMap<TenantId, Crowd> = HashMap::new();
+        let mut capabilities: Vec<(&Arc<str>, Crowd)> = Vec::new();
         for entry in self.entries.values() {
             let entrant = &entry.entrant;
-            let crowds = [
-                &mut census.all,
-                census.by_priority.entry(entrant.priority).or_default(),
-                census.by_tenant.entry(entrant.task.tenant).or_default(),
-                census.by_capability.entry(entrant.capability.clone()).or_default(),
-            ];
-            for crowd in crowds {
-                match entry.at {
-                    At::Running { .. } => crowd.running += 1,
-                    // It waits for its own moment, and for nobody else.
-                    At::Scheduled(_) => crowd.waiting += 1,
-                    At::Lane | At::Line { .. } | At::Offered { .. } => crowd.joins(entrant.submitted_at),
-                    At::Away | At::Ended => {}
+            priorities[entrant.priority as usize].count(entry.at, entrant.submitted_at);
+            tenants.entry(entrant.task.tenant).or_default().count(entry.at, entrant.submitted_at);
+            // There are as many as there are routes.
+            let known = capabilities.iter_mut().find(|(name, _)| **name == entrant.capability);
+            match known {
+                Some((_, crowd)) => crowd.count(entry.at, entrant.submitted_at),
+                None => {
+                    let mut crowd = Crowd::default();
+                    crowd.count(entry.at, entrant.submitted_at);
+                    capabilities.push((&entrant.capability, crowd));
                 }
             }
         }
-        census
+        Census {
+            all: priorities.iter().fold(Crowd::default(), |all, crowd| all.and(crowd)),
+            by_priority: Priority::ALL.into_iter().zip(priorities).collect(),
+            by_tenant: tenants.into_iter().collect(),
+            by_capability: capabilities.into_iter().map(|(name, crowd)| (name.clone(), crowd)).collect(),
+        }
     }
 }
 
 impl Crowd {
-    fn joins(&mut self, submitted_at: crate::time::Timestamp) {
-        self.waiting += 1;
-        self.oldest = Some(self.oldest.map_or(submitted_at, |oldest| oldest.min(submitted_at)));
+    fn count(&mut self, at: At, submitted_at: Timestamp) {
+        match at {
+            At::Running { .. } => self.running += 1,
+            // It waits for its own moment, and for nobody else.
+            At::Scheduled(_) => self.waiting += 1,
+            At::Lane | At::Line { .. } | At::Offered { .. } => {
+                self.waiting += 1;
+                self.oldest = Some(self.oldest.map_or(submitted_at, |oldest| oldest.min(submitted_at)));
+            }
+            At::Away | At::Ended => {}
+        }
+    }
+
+    fn and(self, other: &Self) -> Self {
+        let oldest = [self.oldest, other.oldest].into_iter().flatten().min();
+        Self { waiting: self.waiting + other.waiting, running: self.running + other.running, oldest }
     }
 }
