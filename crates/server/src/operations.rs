@@ -8,8 +8,6 @@ mod spending;
 mod standing;
 mod stream;
 
-pub(crate) use stream::keep_history;
-
 use crate::reload::Reloader;
 use crate::telemetry::{Levels, Metrics};
 use crate::wiring::Engines;
@@ -75,8 +73,15 @@ impl Operations {
     }
 }
 
+/// Begins to keep what operators look back on. What they may ask.
+pub(crate) fn start(operations: Operations) -> Vec<Endpoint> {
+    let operations = Arc::new(operations);
+    operations.tracker.spawn(stream::keep_history(operations.clone()));
+    endpoints(&operations)
+}
+
 /// What operators may ask, and what each needs for it. A balancer that asks whether the server lives has no key.
-pub(crate) fn endpoints(operations: &Arc<Operations>) -> Vec<Endpoint> {
+fn endpoints(operations: &Arc<Operations>) -> Vec<Endpoint> {
     const READ: Needs = Needs::Scope(Scope::AdminRead);
     const OPERATE: Needs = Needs::Scope(Scope::AdminOperate);
     let endpoint = |method, path, needs, handler: MethodRouter<Arc<Operations>>| {

@@ -185,9 +185,7 @@ impl Server {
         let reloader = Arc::new(Reloader::new(reload, config, metrics, deployments.clone(), &edge));
         reloader.check_health();
         let operations = Operations::new(&engines, metrics, reloader.clone(), pool.running(), &edge);
-        let operations = Arc::new(operations);
-        tracker.spawn(operations::keep_history(operations.clone()));
-        let router = tidewire_edge::router(edge.clone(), operations::endpoints(&operations));
+        let router = tidewire_edge::router(edge.clone(), operations::start(operations));
         tracker.spawn(listen(listener, router, edge, config.limits.connections));
         tracker.spawn(expire(engines.clone(), clock.clone(), closing.clone()));
         Self { engines, deployments, reloader, pool, tracker, clock, draining, closing }

@@ -43,9 +43,8 @@ async fn until(server: &Server, as_it_should_be: impl Fn(&Value) -> bool) -> Val
             tokio::task::yield_now().await;
         }
     };
-    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-        panic!("it never came to that: {seen:#}");
-    }
+    let in_time = tokio::time::timeout(PATIENCE, wait).await.is_ok();
+    assert!(in_time, "it never came to that: {seen:#}");
     seen
 }
 

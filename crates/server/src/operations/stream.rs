@@ -74,7 +74,7 @@ impl Operations {
 }
 
 /// Makes the points of the history, until the server closes.
-pub(crate) async fn keep_history(operations: Arc<Operations>) {
+pub(super) async fn keep_history(operations: Arc<Operations>) {
     let live = &operations.metrics.live;
     let cost = || operations.engines.ledger().balance().settled.cost;
     live.begin(cost());
@@ -145,7 +145,7 @@ impl Stream {
                     }
                 }
             }
-            let said = self.news(operations.look(FRESH).await);
+            let said = self.news(&operations.look(FRESH).await);
             if !said.is_empty() {
                 return Some((Ok(said), Some(self)));
             }
@@ -156,12 +156,12 @@ impl Stream {
     }
 
     /// What is to be said of what is seen now.
-    fn news(&mut self, now: Arc<Sections>) -> Bytes {
+    fn news(&mut self, now: &Arc<Sections>) -> Bytes {
         let Some(told) = self.told.replace(now.clone()) else {
             self.points_to = now.get(HISTORY).and_then(|history| history["end"].as_u64()).unwrap_or(0);
-            return event("snapshot", &Value::Object((*now).clone()));
+            return event("snapshot", &Value::Object((**now).clone()));
         };
-        let (changed, kept) = changes(&told, &now);
+        let (changed, kept) = changes(&told, now);
         if let Some(kept) = kept {
             self.told = Some(Arc::new(kept));
         }

@@ -20,18 +20,15 @@ impl Line {
             priorities[entrant.priority as usize].count(entry.at, entrant.submitted_at);
             tenants.entry(entrant.task.tenant).or_default().count(entry.at, entrant.submitted_at);
             // There are as many as there are routes.
-            let known = capabilities.iter_mut().find(|(name, _)| **name == entrant.capability);
-            match known {
-                Some((_, crowd)) => crowd.count(entry.at, entrant.submitted_at),
-                None => {
-                    let mut crowd = Crowd::default();
-                    crowd.count(entry.at, entrant.submitted_at);
-                    capabilities.push((&entrant.capability, crowd));
-                }
-            }
+            let place = capabilities.iter().position(|(name, _)| **name == entrant.capability);
+            let place = place.unwrap_or_else(|| {
+                capabilities.push((&entrant.capability, Crowd::default()));
+                capabilities.len() - 1
+            });
+            capabilities[place].1.count(entry.at, entrant.submitted_at);
         }
         Census {
-            all: priorities.iter().fold(Crowd::default(), |all, crowd| all.and(crowd)),
+            all: priorities.iter().fold(Crowd::default(), Crowd::and),
             by_priority: Priority::ALL.into_iter().zip(priorities).collect(),
             by_tenant: tenants.into_iter().collect(),
             by_capability: capabilities.into_iter().map(|(name, crowd)| (name.clone(), crowd)).collect(),
