@@ -88,17 +88,9 @@ export function tasks(filter: Record<string, string | number | undefined>): Prom
   return call<Page>(`v1/tasks?${query}`);
 }
 
-/** A page of lanes, those first in which something happened last. */
-export async function lanes(filter: {
-  limit: number;
-  cursor: string | undefined;
-}): Promise<{ lanes: Lane[]; next?: string }> {
-  const page = await tasks({ ...filter, limit: 100 });
-  const found = new Map<string, Lane>();
-  for (const { id, lane, metadata, state, submitted_at: at } of page.tasks)
-    if (lane && metadata?.app === "chat" && !found.has(lane))
-      found.set(lane, { lane, tasks: 0, last_task: id, last_at: at, state, title: String(metadata.title) });
-  return { lanes: [...found.values()], ...(page.next ? { next: page.next } : {}) };
+/** A page of lanes, those first in which something was asked last. */
+export function lanes(limit: number, cursor?: string): Promise<{ lanes: Lane[]; next?: string }> {
+  return call(`v1/lanes?${new URLSearchParams({ limit: String(limit), ...(cursor ? { cursor } : {}) })}`);
 }
 
 /** The words of an error for a person, and the code that names it. */

@@ -20,6 +20,7 @@ import {
 
 const MAX_HEADINGS = 200;
 const PAGE = 100;
+// What fits on a screen, and once more; older ones come on demand.
 const LANES = 50;
 // Of a longer thread the newest thousand turns are shown: nobody scrolls up further, and no model reads further back.
 const MAX_PAGES = 10;
@@ -275,7 +276,7 @@ export async function open(thread: string): Promise<void> {
  */
 export async function list(openThread?: string, more = false): Promise<void> {
   try {
-    const page = await lanes({ limit: LANES, cursor: more ? shared.now.next : undefined });
+    const page = await lanes(LANES, more ? shared.now.next : undefined);
     head(...headings(page.lanes));
     set({ next: page.next, fault: undefined });
     const known = new Set([...(shared.now.threads.get(openThread ?? "")?.values() ?? [])].map(({ task }) => task));

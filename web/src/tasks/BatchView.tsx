@@ -1,13 +1,13 @@
 // A batch: one header for all of it, a row for each task, and the task that is looked at beside them.
 import type { BatchSnapshot, TaskRecord } from "@tidewire/client";
 import { useBatch } from "@tidewire/react";
-import { useMemo, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 import { Fault } from "../parts/Fault";
 import { Rows } from "../parts/Rows";
 import { Skeleton } from "../parts/Skeleton";
 import { number, sentence } from "../parts/words";
 import { go } from "../router";
-import { client, told } from "../server";
+import { call, client, told } from "../server";
 import { OpenList } from "../shell/ListPanel";
 import { csv } from "./csv";
 import { results, save } from "./export";
@@ -99,10 +99,12 @@ const nameOf = (record: TaskRecord | undefined) =>
 function Progress({ snapshot }: { snapshot: BatchSnapshot }) {
   const { total, done, failed, stopped } = snapshot;
   const open = total - done - failed - stopped;
+  const running = Math.min(open, useRunning(snapshot));
   const part = (count: number) => ({ flexGrow: count });
   const words = [
     `${number(done)} done`,
-    open && `${number(open)} open`,
+    running && `${number(running)} running`,
+    open > running && `${number(open - running)} queued`,
     failed && `${number(failed)} failed`,
     stopped && `${number(stopped)} stopped`,
   ]
@@ -122,6 +124,27 @@ function Progress({ snapshot }: { snapshot: BatchSnapshot }) {
       {snapshot.error && <p className="muted">{snapshot.error.message}</p>}
     </div>
   );
+}
+
+// The batch's log tells what has ended. What runs is asked for while somebody looks.
+const LOOK_MS = 2_000;
+
+function useRunning({ id, status }: BatchSnapshot): number {
+  const [running, set] = useState(0);
+  useEffect(() => {
+    if (status !== "running") return;
+    const look = () => {
+      if (!document.hidden)
+        call<{ running: number }>(`v1/tasks/batch/${id}`).then(
+          (now) => set(now.running),
+          () => {},
+        );
+    };
+    look();
+    const timer = setInterval(look, LOOK_MS);
+    return () => clearInterval(timer);
+  }, [id, status]);
+  return running;
 }
 
 function BatchActs({ snapshot, title }: { snapshot: BatchSnapshot; title: string }) {

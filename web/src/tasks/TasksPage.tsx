@@ -19,22 +19,11 @@ interface Record {
   metadata?: { title?: unknown };
 }
 
-// The server lists the oldest first, so all pages are read; beyond these a person has other means.
-const MAX_PAGES = 10;
+// Older ones than these a person finds by other means.
+const PAGE = 100;
 
-async function all(): Promise<Record[]> {
-  const found: Record[] = [];
-  let cursor = "";
-  for (let page = 0; page < MAX_PAGES; page += 1) {
-    const { batches, next } = await call<{ batches: Record[]; next?: string }>(
-      `v1/tasks/batch?limit=100${cursor && `&cursor=${cursor}`}`,
-    );
-    found.push(...batches);
-    if (!next) break;
-    cursor = next;
-  }
-  return found.reverse();
-}
+const newest = () =>
+  call<{ batches: Record[] }>(`v1/tasks/batch?order=desc&limit=${PAGE}`).then(({ batches }) => batches);
 
 const titleOf = ({ metadata, total }: Record) =>
   typeof metadata?.title === "string" ? metadata.title : `${number(total)} tasks`;
@@ -44,7 +33,7 @@ export default function TasksPage({ batch }: { batch: string | undefined }) {
   const [fault, setFault] = useState("");
   useEffect(() => {
     let left = false;
-    all().then(
+    newest().then(
       (found) => left || setList(found),
       (error: unknown) => left || setFault(told(error).message),
     );
