@@ -202,20 +202,30 @@ export async function idle(context, seconds) {
   return { frames, requests, seconds };
 }
 
+// The client keeps its last answers, the browser its last entries of what it measured, and both compile what runs often: that
+// ends, and before it does no slope says anything.
+const WARM_UP = 150;
+
 /** Asks one new chat after the other, and tells how what the page holds grows: in MB over ten minutes, by a line through all samples. */
 export async function slope(context, minutes, text) {
   const page = await open(context, { script: { text, delay_ms: 10 } });
-  const samples = [];
-  const began = Date.now();
-  for (let n = 0; Date.now() - began < minutes * 60_000; n += 1) {
+  const once = async (n) => {
     await page.goto(`${base}#/chat`);
     await page.waitForSelector(".empty");
     await ask(page, `Question ${n}`);
     await page.locator('.answer[data-state="done"]').waitFor();
+  };
+  const pace = (delay) => page.evaluate((script) => sessionStorage.setItem("script", script), JSON.stringify({ text, delay_ms: delay }));
+  await pace(0);
+  for (let n = 0; n < WARM_UP; n += 1) await once(n);
+  await pace(10);
+  const samples = [];
+  const began = Date.now();
+  for (let n = WARM_UP; Date.now() - began < minutes * 60_000; n += 1) {
+    await once(n);
     // What the measuring itself keeps is not the page's.
     await page.evaluate(() => { Object.assign(globalThis.seen, { gaps: [], tasks: [], events: [], paints: [] }); globalThis.seen.inputs.clear(); });
-    // What is only needed at first has come by then.
-    if (n >= 2) samples.push([(Date.now() - began) / 600_000, await heap(page)]);
+    samples.push([(Date.now() - began) / 600_000, await heap(page)]);
   }
   const mean = (list) => list.reduce((sum, value) => sum + value, 0) / list.length;
   const [x, y] = [mean(samples.map(([one]) => one)), mean(samples.map(([, one]) => one))];

@@ -27,10 +27,8 @@ const LOOK_MS = 10_000;
 
 export function ChatPage({ thread }: { thread: string | undefined }) {
   // A new thread has its id before its first message, and goes there with it.
-  const [fresh, setFresh] = useState(() => `chat-${random()}`);
-  useEffect(() => {
-    if (!thread) setFresh(`chat-${random()}`);
-  }, [thread]);
+  const [fresh, setFresh] = useState({ id: `chat-${random()}`, after: thread });
+  if (fresh.after !== thread) setFresh({ id: thread ? fresh.id : `chat-${random()}`, after: thread });
   useEffect(() => {
     // What other devices do is asked for while somebody looks, and at once when somebody looks again.
     const look = () => {
@@ -56,7 +54,7 @@ export function ChatPage({ thread }: { thread: string | undefined }) {
       >
         <ThreadList current={thread} />
       </ListPanel>
-      <ThreadView key={thread ?? fresh} id={thread ?? fresh} isNew={!thread} />
+      <ThreadView key={thread ?? fresh.id} id={thread ?? fresh.id} isNew={!thread} />
     </div>
   );
 }

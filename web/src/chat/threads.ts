@@ -6,6 +6,7 @@ import { call, client, lanes, tasks, told } from "../server";
 import { Shared } from "../store";
 import { asksSure } from "./asking";
 import {
+  MAX_PANES,
   headings,
   laneOf,
   lineage,
@@ -51,6 +52,8 @@ const shared = new Shared<State>({
 const others = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel("tidewire.turns");
 // Turns whose request is on its way from this tab, and those that wait for another's end.
 const busy = new Set<string>();
+// Lanes of answers side by side that the list has named.
+const beside = new Set<string>();
 
 const set = (change: Partial<State>) => shared.set({ ...shared.now, ...change });
 export const useThreads = (): State => shared.use();
@@ -252,10 +255,12 @@ function read(thread: string, found: TaskRecord[]): Turn[] {
 export async function open(thread: string): Promise<void> {
   try {
     const main = read(thread, await all(thread));
-    // The first of answers side by side is in the thread's own lane, and says how many lanes are beside it.
-    const lanes = Math.max(1, ...main.map(({ beside }) => beside?.of ?? 1));
-    const sides = Array.from({ length: lanes - 1 }, (_, at) => all(laneOf(thread, at + 1)));
-    const turns = [main, ...(await Promise.all(sides)).map((found) => read(thread, found))].flat();
+    // The first of answers side by side is in the thread's own lane, and says how many lanes are beside it. Where it was refused,
+    // the list of lanes has the others.
+    const count = Math.max(1, ...main.map(({ beside: group }) => group?.of ?? 1));
+    const sides = Array.from({ length: MAX_PANES - 1 }, (_, at) => laneOf(thread, at + 1));
+    const asked = sides.filter((lane, at) => at + 1 < count || beside.has(lane)).map((lane) => all(lane));
+    const turns = [main, ...(await Promise.all(asked)).map((found) => read(thread, found))].flat();
     // What this tab is sending just now it hears of by its ack, which also knows since when the person waits.
     put(...turns.filter(({ id }) => !busy.has(id)));
     // A send of which this browser does not know that it arrived.
@@ -279,10 +284,12 @@ export async function list(openThread?: string, more = false): Promise<void> {
     const page = await lanes(LANES, more ? shared.now.next : undefined);
     head(...headings(page.lanes));
     set({ next: page.next, fault: undefined });
-    const known = new Set([...(shared.now.threads.get(openThread ?? "")?.values() ?? [])].map(({ task }) => task));
+    for (const { lane } of page.lanes) if (threadOf(lane) !== lane) beside.add(lane);
+    if (!openThread || !shared.now.loaded.has(openThread)) return;
+    const known = new Set([...(shared.now.threads.get(openThread)?.values() ?? [])].map(({ task }) => task));
     const news = page.lanes.some(({ lane, last_task: last }) => threadOf(lane) === openThread && !known.has(last));
     // An own send whose ack is on its way is no news.
-    if (openThread && news && ![...busy].some((id) => turn(openThread, id))) await open(openThread);
+    if (news && ![...busy].some((id) => turn(openThread, id))) await open(openThread);
   } catch (error) {
     set({ fault: told(error) });
   }
