@@ -99,12 +99,13 @@ const nameOf = (record: TaskRecord | undefined) =>
 function Progress({ snapshot }: { snapshot: BatchSnapshot }) {
   const { total, done, failed, stopped } = snapshot;
   const open = total - done - failed - stopped;
-  const running = Math.min(open, useRunning(snapshot));
+  const known = useRunning(snapshot);
+  const running = Math.min(open, known ?? 0);
   const part = (count: number) => ({ flexGrow: count });
   const words = [
     `${number(done)} done`,
     running && `${number(running)} running`,
-    open > running && `${number(open - running)} queued`,
+    open > running && `${number(open - running)} ${known === undefined ? "open" : "queued"}`,
     failed && `${number(failed)} failed`,
     stopped && `${number(stopped)} stopped`,
   ]
@@ -129,8 +130,9 @@ function Progress({ snapshot }: { snapshot: BatchSnapshot }) {
 // The batch's log tells what has ended. What runs is asked for while somebody looks.
 const LOOK_MS = 2_000;
 
-function useRunning({ id, status }: BatchSnapshot): number {
-  const [running, set] = useState(0);
+/** Nothing before the first answer. */
+function useRunning({ id, status }: BatchSnapshot): number | undefined {
+  const [running, set] = useState<number>();
   useEffect(() => {
     if (status !== "running") return;
     const look = () => {
