@@ -183,6 +183,7 @@ function wires() {
   const streams: ReadableStreamDefaultController<Uint8Array>[] = [];
   let refusal: TidewireError | undefined;
   let opened = 0;
+  let closed = 0;
   const feed = new Feed({
     clock,
     today: () => now,
@@ -193,7 +194,10 @@ function wires() {
         new ReadableStream({
           start(controller) {
             streams.push(controller);
-            signal.addEventListener("abort", () => controller.error(signal.reason));
+            signal.addEventListener("abort", () => {
+              closed += 1;
+              controller.error(signal.reason);
+            });
           },
         }),
       );
@@ -204,6 +208,7 @@ function wires() {
     feed,
     settle,
     opened: () => opened,
+    closed: () => closed,
     refuse: (error: TidewireError | undefined) => (refusal = error),
     async send(event: string, data: unknown) {
       streams.at(-1)!.enqueue(new TextEncoder().encode(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`));
@@ -297,7 +302,7 @@ describe("the subscription", () => {
   });
 
   test("nobody_who_looks_means_no_stream_and_another_page_takes_it_over", async () => {
-    const { feed, settle, send, pass, opened } = wires();
+    const { feed, settle, send, pass, opened, closed } = wires();
     const leave = feed.subscribe(() => {});
     await settle();
     await send("snapshot", FIRST);
@@ -305,9 +310,10 @@ describe("the subscription", () => {
     await pass(1_000);
     const leaveAgain = feed.subscribe(() => {});
     await pass(60_000 - 35_000);
-    expect(opened()).toBe(1);
+    expect([opened(), closed()]).toEqual([1, 0]);
     leaveAgain();
     await pass(2_000);
+    expect([opened(), closed()]).toEqual([1, 1]);
     await pass(100_000);
     expect(opened()).toBe(1);
   });
@@ -339,6 +345,7 @@ describe("what operators do", () => {
     );
     expect([end.retried, end.refused.map(({ task }) => task), waited]).toEqual([2, ["c"], [700]]);
     expect(told.map(({ retried }) => retried)).toEqual([1, 1, 2]);
+    expect([told[1]!.refused, told[1]!.waitsMs]).toEqual([[], 700]);
   });
 
   test("letters_that_are_refused_for_ever_end_it_and_a_stop_too", async () => {
@@ -398,6 +405,11 @@ describe("what operators do", () => {
       [4, 1, { to: 1 }],
       [5, 1, "d"],
     ]);
+  });
+
+  test("tokens_on_both_sides_of_a_gap_are_not_one_event", () => {
+    const text = (offset: number) => ({ offset, type: "text", at: 1, data: "x" });
+    expect(folded([], [text(0), text(2)])).toHaveLength(2);
   });
 
   test("a_trace_becomes_rows_that_lie_within_the_whole", () => {
