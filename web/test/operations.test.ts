@@ -281,10 +281,13 @@ describe("the subscription", () => {
   test("a_refusal_for_good_is_asked_again_only_by_a_person", async () => {
     const { feed, settle, refuse, pass, opened } = wires();
     refuse(new TidewireError({ code: "forbidden", message: "no" }, 403));
-    feed.subscribe(() => {});
+    const leave = feed.subscribe(() => {});
     await settle();
     await pass(600_000);
     expect([feed.get().link, opened()]).toEqual(["refused", 1]);
+    leave();
+    feed.subscribe(() => {});
+    expect(opened()).toBe(1);
     refuse(undefined);
     feed.wake();
     expect(opened()).toBe(2);

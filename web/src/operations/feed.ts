@@ -60,7 +60,7 @@ export class Feed {
   /** The first who looks opens the stream; a while after the last one has gone it is closed. */
   subscribe = (changed: () => void): (() => void) => {
     this.#listeners.add(changed);
-    if (this.#listeners.size === 1) this.wake();
+    if (this.#listeners.size === 1) this.look();
     return () => {
       this.#listeners.delete(changed);
       if (this.#listeners.size > 0) return;
@@ -81,6 +81,11 @@ export class Feed {
     this.#later?.();
     this.#later = undefined;
     if (!this.#attempt) void this.#follow();
+  };
+
+  /** Somebody looks: there is to be a stream, unless it was refused for good. */
+  look = () => {
+    if (this.watched && this.#live.link !== "refused") this.wake();
   };
 
   /** Nobody looks: no stream. */

@@ -17,7 +17,7 @@ let asleep: ReturnType<typeof setTimeout> | undefined;
 document.addEventListener("visibilitychange", () => {
   clearTimeout(asleep);
   if (document.hidden) asleep = setTimeout(feed.sleep, HIDDEN_MS);
-  else if (feed.watched) feed.wake();
+  else feed.look();
 });
 
 export const useLive = (): Live => useSyncExternalStore(feed.subscribe, feed.get);
