@@ -78,6 +78,7 @@ await stubbed("figures_change_in_their_place_and_the_hour_shifts", async (contex
   await chart.locator("canvas").waitFor();
   await chart.getByText("Table").click();
   const rows = chart.locator("tbody tr");
+  await rows.first().waitFor();
   assert.equal(await rows.count(), 60, "a row for each minute");
   stub.send("point", { at: now + 10_000, values: { waiting: 777, running: 1 } });
   await rows.first().getByText("777").waitFor();
@@ -89,7 +90,8 @@ await stubbed("a_cut_stream_keeps_its_figures_says_their_age_and_comes_back", as
   const page = await open(context, "overview", { at: stub.url });
   const figure = page.locator('[data-stat="ttft"] .figure');
   await figure.getByText("214 ms").waitFor();
-  stub.refuse(503, { code: "shutting_down", message: "the server drains" });
+  // It would come back by itself in a minute: here a person asks first.
+  stub.refuse(503, { code: "shutting_down", message: "the server drains", retry_after_ms: 60_000 });
   stub.cut();
   const age = page.getByText(/^Last updated \d+ s ago/);
   await age.waitFor();
