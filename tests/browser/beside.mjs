@@ -2,7 +2,7 @@
 // Usage: node beside.mjs URL FOLDER [part of a test's name]. TIDEWIRE_TEST_PROGRAM names the program, for servers of its own.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { PACE, finish, scripted } from "./harness.mjs";
+import { PACE, finish, scripted, until } from "./harness.mjs";
 import { LOOKS, axe, open, record, sameText, say, small, test } from "./app-harness.mjs";
 import { doubtful } from "./doubtful.mjs";
 import { ownServer, program } from "./own-server.mjs";
@@ -47,7 +47,7 @@ if (scripted) await test("answers_side_by_side_are_tasks_of_their_own_and_one_be
   const tasks = await page.locator(".pane .answer").evaluateAll((all) => all.map(({ dataset }) => dataset.task));
   const records = await Promise.all(tasks.map((task) => record(task)));
   assert.equal(new Set(records.map(({ lane }) => lane)).size, 4, "each runs in a lane of its own");
-  assert.deepEqual(await page.evaluate(() => [...document.querySelectorAll(".pane")].map((one) => /first token .*\d+ in, \d+ out/s.test(one.innerText))), [true, true, true, true]);
+  await until(() => page.evaluate(() => [...document.querySelectorAll(".pane")].map((one) => /first token .*\d+ in, \d+ out/s.test(one.innerText))), [true, true, true, true]);
   await page.reload();
   await stand(page, ["done", "done", "done", "stopped"]);
   const text = await sameText(page, pane(page, 1).locator(".answer"));
@@ -66,7 +66,7 @@ if (scripted) await test("answers_side_by_side_are_tasks_of_their_own_and_one_be
   assert.deepEqual(input.messages, [{ role: "user", content: "which?" }, { role: "assistant", content: text }, { role: "user", content: "and then?" }]);
   // It hears of the message without a reload, and so of which answer was gone on with.
   await phone.locator(".turn").nth(1).locator('.answer[data-state="done"]').waitFor();
-  assert.equal(await phone.locator(".turn .answer").first().getAttribute("data-task"), tasks[1]);
+  await until(() => phone.locator(".turn .answer").first().getAttribute("data-task"), tasks[1]);
   await page.getByRole("button", { name: "Show all 4" }).click();
   await stand(page, ["done", "done", "done", "stopped"]);
   await device.close();
@@ -84,7 +84,7 @@ if (scripted) await test("a_failed_answer_among_several_is_tried_again_by_itself
   await stand(page, ["done", "failed"]);
   await page.reload();
   await stand(page, ["done", "done"]);
-  assert.match(await pane(page, 1).locator(".branches").textContent(), /2 of 2/);
+  await until(() => pane(page, 1).locator(".branches").textContent(), /2 of 2/);
 });
 
 if (program && scripted) {
@@ -118,7 +118,7 @@ if (program && scripted) {
       await page.keyboard.press("Escape");
       await say(page, "Why is the sea salty?");
       await page.getByText("6 doubtful words").waitFor();
-      assert.match(await page.locator(".figures .sure").innerText(), /^High confidence/);
+      await until(() => page.locator(".figures .sure").innerText(), /^High confidence/);
       const marked = () => page.evaluate(() => [...CSS.highlights.get("doubt") ?? []].map(({ startContainer, startOffset, endOffset }) => startContainer.data.slice(startOffset, endOffset)));
       assert.deepEqual(await marked(), ["salty", "salts", "rocks", "35", "eight", "340"]);
       const at = await page.evaluate(() => {
@@ -131,7 +131,7 @@ if (program && scripted) {
       });
       if (name === "phone") await page.touchscreen.tap(at.x, at.y);
       else await page.mouse.move(at.x, at.y);
-      assert.equal(await page.getByRole("tooltip").innerText(), "rocks 20 % or “other” 15 %");
+      await until(() => page.getByRole("tooltip").innerText(), "rocks 20 % or “other” 15 %");
       await page.screenshot({ path: `${process.argv[3]}/app-${name}-marks.png` });
       await page.keyboard.press("Escape");
       await page.waitForSelector(".tip", { state: "detached" });

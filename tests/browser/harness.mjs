@@ -109,6 +109,20 @@ export async function say(page, text) {
   await page.press("#prompt", "Enter");
 }
 
+/** Waits until what is read is what is wanted: a value, or a text that a pattern finds. The page shows what an action did a moment after it. */
+export async function until(read, wanted, message) {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const now = await read();
+    try {
+      return wanted instanceof RegExp ? assert.match(now, wanted, message) : assert.deepEqual(now, wanted, message);
+    } catch (error) {
+      if (Date.now() > end) throw error;
+    }
+    await new Promise((pass) => setTimeout(pass, 20));
+  }
+}
+
 /** Waits for the n-th turn (from 0) to be in one of these states, with so much text at least. */
 export async function reach(page, n, states, length = 0) {
   await page.waitForFunction(([n, states, length]) => {

@@ -2,7 +2,7 @@
 // Usage: node operations.mjs URL FOLDER [part of a test's name]. TIDEWIRE_TEST_PROGRAM names the program, for a server with keys.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { base, finish, scripted, shots, test as run } from "./harness.mjs";
+import { base, finish, scripted, shots, test as run, until } from "./harness.mjs";
 import { open as openApp } from "./app-harness.mjs";
 import { sample, usage } from "./operations-sample.mjs";
 import { operationsStub } from "./operations-stub.mjs";
@@ -79,11 +79,11 @@ await stubbed("figures_change_in_their_place_and_the_hour_shifts", async (contex
   await chart.getByText("Table").click();
   const rows = chart.locator("tbody tr");
   await rows.first().waitFor();
-  assert.equal(await rows.count(), 60, "a row for each minute");
+  await until(() => rows.count(), 60, "a row for each minute");
   stub.send("point", { at: now + 10_000, values: { waiting: 777, running: 1 } });
   await rows.first().getByText("777").waitFor();
   await chart.getByRole("img", { name: /Waiting now 777, at most 777|waiting now 777, at most 777/ }).waitFor();
-  assert.equal(await rows.count(), 60, "the oldest fell out");
+  await until(() => rows.count(), 60, "the oldest fell out");
 });
 
 await stubbed("a_cut_stream_keeps_its_figures_says_their_age_and_comes_back", async (context, stub) => {
@@ -102,7 +102,7 @@ await stubbed("a_cut_stream_keeps_its_figures_says_their_age_and_comes_back", as
   stub.refuse(undefined);
   await page.getByRole("button", { name: "Ask now" }).click();
   await page.locator(".pulse").getByText("Live").waitFor();
-  assert.equal(await age.count(), 0);
+  await until(() => age.count(), 0);
 });
 
 await stubbed("a_pause_holds_everything_that_is_live", async (context, stub) => {
@@ -180,7 +180,7 @@ if (scripted) {
     await page.getByText("2 tasks").waitFor();
     await page.getByLabel("State").selectOption("failed");
     await page.getByText("1 task", { exact: true }).waitFor();
-    assert.match(page.url(), /state%3Dfailed/, "the address keeps the filter");
+    await until(() => page.url(), /state%3Dfailed/, "the address keeps the filter");
     await page.locator(".request").getByText("invalid_input").waitFor();
     await page.getByLabel("State").selectOption("");
     await page.getByText("2 tasks").waitFor();
@@ -204,7 +204,7 @@ if (scripted) {
     await page.bringToFront();
     await page.getByRole("button", { name: "Copy curl" }).click();
     await page.getByText("Copied").waitFor();
-    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^curl -s 'http.*v1\/tasks' .*"script"/);
+    await until(() => page.evaluate(() => navigator.clipboard.readText()), /^curl -s 'http.*v1\/tasks' .*"script"/);
     await page.keyboard.press("Escape");
     await page.waitForSelector(".story", { state: "detached" });
   });
@@ -245,7 +245,7 @@ if (scripted) {
     await page.locator(".letter").first().waitFor();
     await page.getByLabel("Error").fill("context_too_long");
     await page.getByText("No dead letter is found by this filter.").waitFor();
-    assert.ok(await page.getByRole("button", { name: "Retry all" }).isDisabled());
+    await until(() => page.getByRole("button", { name: "Retry all" }).isDisabled(), true);
     await page.getByLabel("Error").fill("invalid_input");
     const all = page.getByRole("button", { name: "Retry all with invalid_input" });
     await all.click();
@@ -287,7 +287,7 @@ if (program && scripted) {
       await row.getByText("60 requests/min").waitFor();
       await page.getByRole("button", { name: "Limits of Website" }).click();
       await page.getByLabel("Requests a minute").fill("-1");
-      assert.ok(await page.getByRole("button", { name: "Set the limits" }).isDisabled());
+      await until(() => page.getByRole("button", { name: "Set the limits" }).isDisabled(), true);
       await page.getByLabel("Requests a minute").fill("90");
       await page.getByRole("button", { name: "Set the limits" }).click();
       await row.getByText("90 requests/min").waitFor();

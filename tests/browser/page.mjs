@@ -1,7 +1,7 @@
 // The chat page in a real browser: what a person sees, over reloads, cuts, stops and several answers at once.
 // Usage: node page.mjs URL FOLDER [part of a test's name]. The server has the scripted backend or a real model.
 import assert from "node:assert/strict";
-import { PACE, base, finish, kept, open, reach, record, sameText, say, scripted, shots, shown, taskOf, test } from "./harness.mjs";
+import { PACE, base, finish, kept, open, reach, record, sameText, say, scripted, shots, shown, taskOf, test, until } from "./harness.mjs";
 
 const STORY = "Tell me a long story about the sea, in many short paragraphs, with a list.";
 const DONE = ["done"];
@@ -9,9 +9,9 @@ const LIVE = ["sending", "queued", "running"];
 
 await test("it_connects_and_says_to_what", async (context) => {
   const { page } = await open(context, null);
-  assert.match(await page.textContent("#version"), /^\d+\.\d+\S* · \w+, (fsync|write)$/);
+  await until(() => page.textContent("#version"), /^\d+\.\d+\S* · \w+, (fsync|write)$/);
   await page.waitForFunction(() => /^\d+ ms$/.test(document.getElementById("trip").textContent));
-  assert.match(await page.textContent("#curl"), new RegExp(`^curl ${base}v1/tasks `));
+  await until(() => page.textContent("#curl"), new RegExp(`^curl ${base}v1/tasks `));
 });
 
 await test("the_suggestion_is_answered_over_the_plain_wire", async (context) => {
@@ -19,8 +19,8 @@ await test("the_suggestion_is_answered_over_the_plain_wire", async (context) => 
   await page.click("#suggest");
   const turn = await reach(page, 0, DONE);
   await sameText(turn);
-  assert.match(await turn.locator(".figures").innerText(), /first token .*tokens\/s.*tokens: .*\d+ in, \d+ out.*task_/s);
-  assert.equal(await page.textContent("#status"), "The answer is complete.");
+  await until(() => turn.locator(".figures").innerText(), /first token .*tokens\/s.*tokens: .*\d+ in, \d+ out.*task_/s);
+  await until(() => page.textContent("#status"), "The answer is complete.");
 });
 
 await test("text_grows_while_it_streams", async (context) => {
@@ -43,7 +43,7 @@ await test("a_reload_in_mid_answer_gives_the_whole_text", async (context) => {
   await page.reload();
   const turn = await reach(page, 0, DONE);
   await sameText(turn);
-  assert.equal(await turn.locator(".ask").textContent(), STORY);
+  await until(() => turn.locator(".ask").textContent(), STORY);
   assert.equal(seen.up.filter(({ op }) => op === "submit").length, 1, "the prompt was sent once");
   await page.reload();
   await reach(page, 0, DONE, 100);
@@ -64,7 +64,7 @@ await test("several_answers_come_at_once_and_the_composer_stays_open", async (co
   const { page } = await open(context, { pace: PACE.long });
   for (const n of [0, 1, 2]) {
     await say(page, `${n}: ${STORY}`);
-    assert.equal(await page.inputValue("#prompt"), "", "the composer is ready again");
+    await until(() => page.inputValue("#prompt"), "", "the composer is ready again");
     await reach(page, n, LIVE);
   }
   const states = await page.locator(".turn").evaluateAll((turns) => turns.map((turn) => turn.dataset.state));
@@ -79,12 +79,12 @@ await test("escape_stops_the_newest_and_shift_enter_breaks_the_line", async (con
   await page.keyboard.type("two");
   await page.keyboard.press("Enter");
   const first = await reach(page, 0, ["running"], 1);
-  assert.equal(await first.locator(".ask").textContent(), "one\ntwo");
+  await until(() => first.locator(".ask").textContent(), "one\ntwo");
   await say(page, "another");
   await reach(page, 1, LIVE);
   await page.keyboard.press("Escape");
   await reach(page, 1, ["stopped"]);
-  assert.equal(await first.getAttribute("data-state"), "running");
+  await until(() => first.getAttribute("data-state"), "running");
   await page.keyboard.press("Escape");
   await reach(page, 0, ["stopped"]);
 });
@@ -132,7 +132,7 @@ await test("a_terminal_close_code_stops_and_says_so", async (context) => {
   const { page, seen } = await open(context, { pace: PACE.long });
   await seen.sockets[0].close({ code: 4500, reason: "protocol_violation" });
   await page.waitForSelector('#link[data-state="closed"]');
-  assert.match(await page.textContent("#offline-text"), /4500 protocol_violation/);
+  await until(() => page.textContent("#offline-text"), /4500 protocol_violation/);
   // Sending does not reconnect either, and what is sent waits.
   await say(page, STORY);
   await page.getByText("Waits for the connection").waitFor();
@@ -168,7 +168,7 @@ await test("a_log_that_is_gone_is_called_expired", async (context) => {
   });
   await page.reload();
   const turn = await reach(page, 0, ["expired"]);
-  assert.equal(await turn.locator(".ask").textContent(), STORY);
+  await until(() => turn.locator(".ask").textContent(), STORY);
   await turn.getByRole("button", { name: "Retry" }).first().click();
   await sameText(await reach(page, 0, DONE));
 });
@@ -179,9 +179,9 @@ await test("a_refused_send_says_why_and_keeps_the_text", async (context) => {
   const { page } = await open(context, { up });
   await say(page, STORY);
   const turn = await reach(page, 0, ["failed"]);
-  assert.match(await turn.locator(".fault p").textContent(), /unknown_model/);
+  await until(() => turn.locator(".fault p").textContent(), /unknown_model/);
   await turn.getByRole("button", { name: "Edit" }).click();
-  assert.equal(await page.inputValue("#prompt"), STORY);
+  await until(() => page.inputValue("#prompt"), STORY);
   broken = false;
   await turn.getByRole("button", { name: "Retry", exact: true }).click();
   await sameText(await reach(page, 0, DONE));
@@ -192,8 +192,8 @@ if (scripted) {
     const { page } = await open(context, { pace: { tokens: 40, delay_ms: 5, fail_at: 20, fault: "invalid" } });
     await say(page, STORY);
     const turn = await reach(page, 0, ["failed"]);
-    assert.match(await turn.locator(".fault p").textContent(), /invalid_input/);
-    assert.match(await turn.locator(".figures").textContent(), /task_/);
+    await until(() => turn.locator(".fault p").textContent(), /invalid_input/);
+    await until(() => turn.locator(".figures").textContent(), /task_/);
   });
 
   await test("a_conversation_that_outgrew_the_model_goes_on_without_its_past", async (context) => {
@@ -217,7 +217,7 @@ if (scripted) {
     await say(page, STORY);
     const turn = await reach(page, 0, DONE);
     await sameText(turn);
-    assert.match(await turn.locator(".note").textContent(), /^Attempt 1 failed: /);
+    await until(() => turn.locator(".note").textContent(), /^Attempt 1 failed: /);
     const types = seen.down.flatMap(({ events = [] }) => events.map(({ type }) => type));
     assert.ok(types.includes("retry") && types.includes("rewind"), `retry and rewind came: ${types}`);
   });
@@ -286,7 +286,7 @@ await test("the_next_question_carries_the_conversation", async (context) => {
   const { messages } = seen.up.filter(({ op }) => op === "submit")[1].task.input;
   assert.deepEqual(messages, [{ role: "user", content: "first" }, { role: "assistant", content: answer }, { role: "user", content: "second" }]);
   await page.click("#new");
-  assert.equal(await page.locator(".turn").count(), 0);
+  await until(() => page.locator(".turn").count(), 0);
   await page.click("#back");
   await sameText(await reach(page, 1, DONE, 1));
 });
@@ -303,7 +303,7 @@ await test("a_second_tab_follows_what_the_first_one_asks", async (context) => {
 
 await test("readers_of_all_kinds", async (context) => {
   const { page } = await open(context);
-  assert.equal(await page.getAttribute("#scroll", "aria-live"), "off");
+  await until(() => page.getAttribute("#scroll", "aria-live"), "off");
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
     const ratios = await page.evaluate(() => {

@@ -89,23 +89,9 @@ export function tasks(filter: Record<string, string | number | undefined>): Prom
 }
 
 /** A page of lanes, those first in which something was asked last. */
-export async function lanes(limit: number, cursor?: string): Promise<{ lanes: Lane[]; next?: string }> {
+export function lanes(limit: number, cursor?: string): Promise<{ lanes: Lane[]; next?: string }> {
   const query = new URLSearchParams({ limit: String(limit), ...(cursor ? { cursor } : {}) });
-  try {
-    return await call(`v1/lanes?${query}`);
-  } catch (error) {
-    if (told(error).code !== "not_found") throw error;
-    return lanesOf(await tasks({ limit: 100, cursor }));
-  }
-}
-
-/** A server that has no list of lanes: those of the newest tasks. */
-function lanesOf({ tasks: newest, next }: Page): { lanes: Lane[]; next?: string } {
-  const found = new Map<string, Lane>();
-  for (const { id, lane, metadata, state, submitted_at: at } of newest)
-    if (lane && metadata?.app === "chat" && !found.has(lane))
-      found.set(lane, { lane, tasks: 0, last_task: id, last_at: at, state, title: String(metadata.title) });
-  return { lanes: [...found.values()], ...(next ? { next } : {}) };
+  return call(`v1/lanes?${query}`);
 }
 
 /** The words of an error for a person, and the code that names it. */

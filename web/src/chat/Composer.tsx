@@ -1,5 +1,5 @@
 // Where a message is written. It never locks: what is sent while an answer is on its way waits for its turn.
-import { useEffect, useRef, useState, type KeyboardEvent } from "react";
+import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from "react";
 import { memory } from "../memory";
 
 type Props = {
@@ -20,7 +20,8 @@ export function Composer({ thread, draft, editing, hint, onSend, onCancel, onSto
     setText(value);
     memory.write(`draft.${thread}`, value || undefined);
   };
-  useEffect(() => {
+  // Before the frame is painted: who edits a message finds it there at once.
+  useLayoutEffect(() => {
     if (!draft) return;
     setText(draft.text);
     memory.write(`draft.${thread}`, draft.text);
