@@ -2,6 +2,12 @@
 # Builds live outside the clone, so that a fresh clone reuses what an earlier one compiled.
 export TIDEWIRE_CACHE="${TIDEWIRE_CACHE:-$HOME/.cache/tidewire}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$TIDEWIRE_CACHE/target}"
+# Cargo judges by the times of files, and by no path: what another clone compiled last would be taken for this one's.
+if [ -f Cargo.lock ] && [ "$(cat "$CARGO_TARGET_DIR/clone" 2>/dev/null)" != "$PWD" ]; then
+  mkdir -p "$CARGO_TARGET_DIR"
+  find crates -name '*.rs' -exec touch {} +
+  printf '%s\n' "$PWD" > "$CARGO_TARGET_DIR/clone"
+fi
 if command -v mold >/dev/null 2>&1; then
   export RUSTFLAGS="${RUSTFLAGS:--C link-arg=-fuse-ld=mold}"
 fi

@@ -9,9 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // Told when it runs, and named from the package: a target directory that several clones share keeps what was compiled in another.
+    let dist = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../web/dist");
     // The folder is always there, because cargo would build anew each time for one that is not.
-    let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/dist");
-    println!("cargo:rerun-if-changed={}", dist.display());
+    println!("cargo:rerun-if-changed=../../web/dist");
     let app = dist.join("app");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut list = String::from("pub(super) static ASSETS: &[Asset] = &[\n");

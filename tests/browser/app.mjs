@@ -101,6 +101,24 @@ await test("another_device_finds_the_thread_on_the_server", async (context) => {
   await until(() => other.locator(".ask").textContent(), words);
 });
 
+await test("another_device_hears_of_the_next_message_and_asks_for_nothing_in_between", async (context) => {
+  const first = await open(context);
+  await say(first, "first");
+  await reach(first, 0, DONE);
+  const device = await context.browser().newContext();
+  const asked = [];
+  device.on("request", (request) => { if (request.url().includes("/v1/lanes")) asked.push(request); });
+  const other = await open(device, { place: new URL(first.url()).hash });
+  await reach(other, 0, DONE);
+  await say(first, "second");
+  await reach(other, 1, DONE);
+  await sameText(first, await reach(first, 1, DONE));
+  // It has the list from its first request; all others wait at the server until it is another one.
+  const waits = asked.map((request) => request.url().includes("wait_ms=") && "if-none-match" in request.headers());
+  assert.deepEqual([waits[0], waits.slice(1).every(Boolean)], [false, true], asked.map((request) => request.url()).join(" "));
+  await device.close();
+});
+
 await test("the_composer_stays_open_and_the_next_question_has_the_answer_before_it", async (context) => {
   const page = await open(context, { pace: PACE.long });
   await say(page, "first");

@@ -1,6 +1,9 @@
 // The server, as this page speaks to it: the SDK for tasks and their logs, and plain requests for the rest.
 import { connect, TidewireError, type Measure, type TaskRecord } from "@tidewire/client";
 
+// Under the time after which proxies give up on a silent request.
+const LANES_WAIT_MS = 50_000;
+
 export const base = new URL("./", document.baseURI);
 
 export const client = connect({ url: base.href, report });
@@ -36,7 +39,7 @@ export async function ask(path: string, init: Asked = {}): Promise<Response> {
     throw new TidewireError({ code: "network", message: `The server did not answer: ${(error as Error).message}` });
   }
   const request = answer.headers.get("x-request-id") ?? undefined;
-  if (!answer.ok) {
+  if (!answer.ok && answer.status !== 304) {
     const body = (await answer.json().catch(() => undefined)) as
       { error?: { code: string; message: string; retry_after_ms?: number } } | undefined;
     throw new TidewireError(
@@ -88,10 +91,31 @@ export function tasks(filter: Record<string, string | number | undefined>): Prom
   return call<Page>(`v1/tasks?${query}`);
 }
 
+export interface Lanes {
+  lanes: Lane[];
+  next?: string;
+}
+
 /** A page of lanes, those first in which something was asked last. */
-export function lanes(limit: number, cursor?: string): Promise<{ lanes: Lane[]; next?: string }> {
+export function lanes(limit: number, cursor?: string): Promise<Lanes> {
   const query = new URLSearchParams({ limit: String(limit), ...(cursor ? { cursor } : {}) });
   return call(`v1/lanes?${query}`);
+}
+
+/** The first page once it is another than the one with this tag; none where it stays the same for as long as the server waits. */
+export async function newLanes(
+  limit: number,
+  tag: string | undefined,
+  signal: AbortSignal,
+): Promise<{ page?: Lanes; tag: string | undefined }> {
+  const wait = tag ? `&wait_ms=${LANES_WAIT_MS}` : "";
+  const answer = await ask(`v1/lanes?limit=${limit}${wait}`, {
+    signal,
+    cache: "no-store",
+    headers: tag ? { "if-none-match": tag } : {},
+  });
+  if (answer.status === 304) return { tag };
+  return { page: (await answer.json()) as Lanes, tag: answer.headers.get("etag") ?? undefined };
 }
 
 /** The words of an error for a person, and the code that names it. */

@@ -27,7 +27,7 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/xllamacpp_server.py");
+        let script = Path::new("tests/xllamacpp_server.py");
         let mut process = Command::new(variable("TIDEWIRE_TEST_XLLAMACPP"))
             .arg(script)
             .arg(variable("TIDEWIRE_TEST_MODEL"))

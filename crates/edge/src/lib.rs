@@ -10,6 +10,7 @@ mod feedback;
 mod follow;
 pub mod identity;
 mod lane;
+mod lanes;
 mod listen;
 pub mod public;
 mod quote;
@@ -23,6 +24,7 @@ mod transport;
 pub use batch::keep as keep_batches;
 pub use feedback::keep as keep_feedback;
 pub use identity::{Identity, keep_audit};
+pub use lanes::{Lanes, keep as keep_lanes};
 pub use listen::{Listener, listen};
 pub use public::{Public, sweep as sweep_public};
 pub use shadow::{Shadows, run as run_shadows};
@@ -75,6 +77,8 @@ pub struct Edge {
     pub streams: Streams,
     /// Which traces that begin here are recorded.
     pub sampling: Sampling,
+    /// Who waits for news of lanes.
+    pub lanes: Lanes,
     /// What anybody may read.
     pub public: Public,
     /// What was asked lately, in this process alone: who repeats itself is found by it.

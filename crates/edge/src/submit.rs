@@ -10,7 +10,7 @@ use crate::quote::{Admitted, Hold};
 use crate::refusal::Refusal;
 use crate::shadow;
 use bytes::Bytes;
-use tidewire_core::port::{Filter, Left, Measurement, SubmitError, Submitted};
+use tidewire_core::port::{Filter, Left, Measurement, Signal, SubmitError, Submitted};
 use tidewire_core::queue::{Seat, Standing};
 use tidewire_core::{Epoch, Task, TaskRef};
 use tidewire_proto::Submission;
@@ -152,6 +152,9 @@ pub(crate) async fn take_held(edge: &Edge, seat: Seat, reserved: Hold, mut task:
     if submitted.fresh {
         edge.queue.enter(seat, &task).await?;
         lane::make_way(edge, &task, ahead).await;
+        if task.spec.turn.lane.is_some() {
+            edge.bus.publish(Signal::Lane(task.tenant));
+        }
     }
     let standing = edge.queue.standing(task.at());
     Ok(Accepted { task, epoch, standing, known: !submitted.fresh, left })

@@ -26,6 +26,7 @@ mod parts;
 mod public;
 mod request_id;
 mod session;
+mod tag;
 mod tasks;
 mod trace;
 mod usage;

@@ -97,7 +97,7 @@ async fn a_store_that_is_well_has_no_findings_and_is_counted() {
 
 #[test]
 fn a_store_of_an_older_format_is_checked_as_it_is() {
-    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1.tar.gz");
+    let archive = Path::new("tests/fixtures/format-1.tar.gz");
     let directory = given::bare();
     let mut tar = Command::new("tar");
     tar.arg("-xzf").arg(archive).args(["--strip-components=1", "-C"]).arg(directory.path());

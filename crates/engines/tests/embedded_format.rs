@@ -24,7 +24,7 @@ const KEPT: [u64; 1] = [1];
 
 /// A store as a version of that time left it, and what it holds.
 fn kept(format: u64) -> (tempfile::TempDir, Value) {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let fixtures = Path::new("tests/fixtures");
     let directory = given::bare();
     let archive = fixtures.join(format!("format-{format}.tar.gz"));
     let unpacked = Command::new("tar")

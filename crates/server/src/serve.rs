@@ -25,7 +25,7 @@ use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::tokens::Counter;
 use tidewire_core::{Catalog, WorkerId};
 use tidewire_edge::public::Caching;
-use tidewire_edge::{Access, Edge, Identity, Limits, Public, Shadows, Streams, listen};
+use tidewire_edge::{Access, Edge, Identity, Lanes, Limits, Public, Shadows, Streams, listen};
 use tidewire_worker::{Backoff, Pace, Pool, Shares, Worker};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -166,15 +166,13 @@ impl Server {
             meter: metrics.clone(),
             catalog,
             shadows: Shadows::default(),
+            lanes: Lanes::default(),
             streams: Streams::new(&*clock),
             sampling: wiring::otlp::sampling(config),
             public: public(config, caches),
             loops: Loops::default(),
             limits: limits(config),
-            access: Access {
-                allowed_origins: config.access.origins.clone(),
-                allowed_hosts: config.access.hosts.clone(),
-            },
+            access: access(config),
             identity,
             tracker: tracker.clone(),
             draining: draining.clone(),
@@ -228,6 +226,7 @@ fn keep_house(config: &Config, edge: &Arc<Edge>) {
     tracker.spawn(tidewire_edge::keep_openai_batches(edge.clone(), kept));
     tracker.spawn(tidewire_edge::keep_feedback(edge.clone()));
     tracker.spawn(tidewire_edge::run_shadows(edge.clone()));
+    tracker.spawn(tidewire_edge::keep_lanes(edge.clone()));
     let audited = Duration::from_hours(24).saturating_mul(config.retention.audit_days);
     tracker.spawn(tidewire_edge::keep_audit(edge.clone(), audited));
 }
@@ -253,6 +252,10 @@ pub(crate) fn bounds(config: &Config) -> Bounds {
         running_per_tenant: config.queue.running_per_tenant,
         ..Bounds::default()
     }
+}
+
+fn access(config: &Config) -> Access {
+    Access { allowed_origins: config.access.origins.clone(), allowed_hosts: config.access.hosts.clone() }
 }
 
 fn limits(config: &Config) -> Limits {

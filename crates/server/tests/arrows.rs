@@ -25,7 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 fn crates() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    // From the folder that tests run in: what is compiled in may be another clone, with which the target directory is shared.
+    Path::new("..").canonicalize().unwrap()
 }
 
 fn ours(manifest: &toml::Table) -> BTreeSet<String> {

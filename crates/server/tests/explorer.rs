@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::keyed::{ADMIN, endless, make_key, make_tenant, short, start, with_key};
-use support::{PATIENCE, Server, scripted};
+use support::{PATIENCE, Server, exchange, scripted};
 
 /// What no operator reads.
 const SECRET: &str = "words-of-acme";
@@ -171,6 +171,66 @@ async fn lanes_are_listed_by_their_newest_task_with_how_they_began() {
         lane["tasks"].as_array().unwrap().iter().map(|task| &task["input"]["messages"][0]["content"]).collect();
     assert_eq!(words, [&json!("And the lakes?"), &json!("Why is the sea salty?")]);
     assert_eq!(asked(&server, "", "/v1/tasks?lane=chat-a&input=true&limit=21").await.0, 400);
+}
+
+/// The list of lanes for one who has it with this tag: the status, the tag, and each lane's name and state.
+async fn lanes_but(address: &str, tag: &str, query: &str) -> (u16, String, Vec<(String, String)>) {
+    let request = format!(
+        "GET /v1/lanes{query} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nif-none-match: {tag}\r\ncontent-length: 0\r\n\r\n"
+    );
+    let (status, headers, body) = exchange(address, &request).await.unwrap();
+    let tag = headers.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap_or_default().to_owned();
+    let list: Value = serde_json::from_str(&body).unwrap_or_default();
+    let text = |lane: &Value, name: &str| lane[name].as_str().unwrap().to_owned();
+    let lanes = list["lanes"].as_array().into_iter().flatten();
+    (status, tag, lanes.map(|lane| (text(lane, "lane"), text(lane, "state"))).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_lanes_hears_of_what_is_taken_and_of_what_ends() {
+    // Longer than the test may take: what is answered was told.
+    const LONG: &str = "?wait_ms=300000";
+    let mut server = Server::start(&scripted(4));
+    let address = server.address().to_owned();
+    let (status, nothing, lanes) = lanes_but(&address, "none", LONG).await;
+    assert_eq!((status, lanes), (200, Vec::new()));
+    let (status, same, _) = lanes_but(&address, &nothing, "").await;
+    assert_eq!((status, &same), (304, &nothing));
+    assert_eq!(lanes_but(&address, &nothing, "?wait_ms=1").await.0, 304);
+
+    let waits = [LONG.to_owned(), format!("{LONG}&prefix=chat-")].map(|query| {
+        let (address, tag) = (address.clone(), nothing.clone());
+        tokio::spawn(async move { lanes_but(&address, &tag, &query).await })
+    });
+    let mut task = endless();
+    task["lane"] = json!("chat-a");
+    let id = post(&server, "", "/v1/tasks", &task).await["id"].as_str().unwrap().to_owned();
+    let mut tag = String::new();
+    for wait in waits {
+        let (status, now, lanes) = wait.await.unwrap();
+        assert_eq!((status, lanes.len(), lanes[0].0.as_str()), (200, 1, "chat-a"));
+        tag = now;
+    }
+    post(&server, "", &format!("/v1/tasks/{id}/stop"), &Value::Null).await;
+    loop {
+        let (status, now, lanes) = lanes_but(&address, &tag, LONG).await;
+        assert_eq!(status, 200);
+        if lanes == [("chat-a".to_owned(), "stopped".to_owned())] {
+            break tag = now;
+        }
+        tag = now;
+    }
+
+    // A server that drains keeps nobody waiting.
+    let wait = tokio::spawn(async move { lanes_but(&address, &tag, LONG).await });
+    let asked = async {
+        while get(&server, "", "/v1/operations").await["server"]["connections"].as_u64().unwrap() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap();
+    assert_eq!(server.terminate(), Some(0));
+    assert_eq!(wait.await.unwrap().0, 304);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,7 +21,7 @@ use tidewire_core::queue::{Bounds, Queue};
 use tidewire_core::route::{self, Fleet};
 use tidewire_core::tokens::Counter;
 use tidewire_core::{Catalog, WorkerId};
-use tidewire_edge::{Access, Edge, Identity, Limits, Listener, Shadows, Streams, listen};
+use tidewire_edge::{Access, Edge, Identity, Lanes, Limits, Listener, Shadows, Streams, listen};
 use tidewire_engines::by_durability::ByDurability;
 use tidewire_engines::memory;
 use tidewire_worker::{Backends, Backoff, Pace, Pool, Slots, Worker};
@@ -203,6 +203,7 @@ pub(crate) async fn server(world: Arc<World>) -> turmoil::Result {
         meter: Arc::new(NoMeter),
         catalog: parts.catalog.clone(),
         shadows: Shadows::default(),
+        lanes: Lanes::default(),
         streams: Streams::new(&*parts.clock),
         sampling: tidewire_core::trace::Sampling::OFF,
         public: tidewire_edge::Public::default(),

@@ -5,7 +5,7 @@ use crate::subject;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tidewire_core::cache::Told;
-use tidewire_core::port::{Append, AppendError, Appended, Cursor, Measurement, ReadError, Writer};
+use tidewire_core::port::{Append, AppendError, Appended, Cursor, Measurement, ReadError, Signal, Writer};
 use tidewire_core::route::Plan;
 use tidewire_core::task::Lease;
 use tidewire_core::{Ending, Entry, Event, Fence, Kind, LogRef, Offset, Outcome, Task, Usage};
@@ -272,6 +272,9 @@ impl Draft {
         let (outcome, usage) = (ending.state, ending.usage);
         let error = ending.error.as_ref().map(|error| error.code.clone());
         worker.log.end(self.append(entries), ending).await?;
+        if task.spec.turn.lane.is_some() {
+            worker.bus.publish(Signal::Lane(task.tenant));
+        }
         let took = worker.clock.now().since(task.submitted_at);
         worker.meter.record(Measurement::Total(took));
         worker.meter.record(Measurement::OutputTokens(usage.output_tokens));

@@ -143,7 +143,7 @@ impl Keeper {
                 () = end.cancelled() => return,
                 signal = signals.next() => match signal {
                     Some(Signal::Stop(task)) => self.tell(task, Order::Stop),
-                    Some(Signal::Grew { .. } | Signal::Judged { .. }) => {}
+                    Some(Signal::Grew { .. } | Signal::Judged { .. } | Signal::Lane(_)) => {}
                     None => signals = worker.bus.subscribe(),
                 },
                 () = worker.clock.sleep(worker.pace.sweep) => self.renew(&worker).await,

@@ -41,7 +41,7 @@ pub(crate) async fn reap(worker: Arc<Worker>, end: CancellationToken) {
                 Some(signal @ (Signal::Stop(_) | Signal::Judged { badly: true, .. })) => {
                     seen_to.push(see_to(&worker, signal));
                 }
-                Some(Signal::Grew { .. } | Signal::Judged { .. }) => {}
+                Some(Signal::Grew { .. } | Signal::Judged { .. } | Signal::Lane(_)) => {}
                 None => signals = worker.bus.subscribe(),
             },
             Some(()) = seen_to.next() => {}
@@ -64,7 +64,7 @@ async fn see_to(worker: &Worker, signal: Signal) {
     match signal {
         Signal::Stop(task) => see_to_stop(worker, task).await,
         Signal::Judged { task, .. } => let_go(worker, task).await,
-        Signal::Grew { .. } => {}
+        Signal::Grew { .. } | Signal::Lane(_) => {}
     }
 }
 

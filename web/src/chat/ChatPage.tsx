@@ -12,7 +12,7 @@ import { useAsking } from "./asking";
 import { Composer } from "./Composer";
 import { Empty } from "./Empty";
 import { ThreadList } from "./ThreadList";
-import { list, open, pick, send, useThreads } from "./threads";
+import { listen, open, pick, send, useThreads } from "./threads";
 import { pathOf, type Turn } from "./turns";
 import { TurnView } from "./TurnView";
 import { useFollow } from "./useFollow";
@@ -22,26 +22,11 @@ import "./chat.css";
 const Options = lazy(() => import("./Options"));
 const Panes = lazy(() => import("./Panes"));
 
-// How long another device's message may take to be seen here.
-const LOOK_MS = 10_000;
-
 export function ChatPage({ thread }: { thread: string | undefined }) {
   // A new thread has its id before its first message, and goes there with it.
   const [fresh, setFresh] = useState({ id: `chat-${random()}`, after: thread });
   if (fresh.after !== thread) setFresh({ id: thread ? fresh.id : `chat-${random()}`, after: thread });
-  useEffect(() => {
-    // What other devices do is asked for while somebody looks, and at once when somebody looks again.
-    const look = () => {
-      if (!document.hidden) void list(thread);
-    };
-    look();
-    const timer = setInterval(look, LOOK_MS);
-    document.addEventListener("visibilitychange", look);
-    return () => {
-      clearInterval(timer);
-      document.removeEventListener("visibilitychange", look);
-    };
-  }, [thread]);
+  useEffect(() => listen(thread), [thread]);
   return (
     <div className="page">
       <ListPanel

@@ -1,7 +1,7 @@
 // The threads, newest first.
 import { ago } from "../parts/words";
 import { at } from "../router";
-import { list, useThreads } from "./threads";
+import { older, useThreads } from "./threads";
 
 export function ThreadList({ current }: { current: string | undefined }) {
   const { headings, next, fault } = useThreads();
@@ -21,7 +21,7 @@ export function ThreadList({ current }: { current: string | undefined }) {
         ))}
       </ul>
       {next && (
-        <button type="button" className="quiet small" onClick={() => void list(undefined, true)}>
+        <button type="button" className="quiet small" onClick={() => void older()}>
           Older
         </button>
       )}

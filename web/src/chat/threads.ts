@@ -2,7 +2,7 @@
 // A send has one idempotency key from its first try to its last, so that no reload and no second tab doubles it.
 import type { Snapshot, TaskRecord } from "@tidewire/client";
 import { memory, random } from "../memory";
-import { call, client, lanes, tasks, told } from "../server";
+import { call, client, lanes, newLanes, tasks, told, type Lanes } from "../server";
 import { Shared } from "../store";
 import { asksSure } from "./asking";
 import {
@@ -23,6 +23,9 @@ const MAX_HEADINGS = 200;
 const PAGE = 100;
 // What fits on a screen, and once more; older ones come on demand.
 const LANES = 50;
+// After an answer that could not be taken up, and, doubled each time, after one that did not come.
+const AGAIN_MS = 1_000;
+const LONGEST_MS = 20_000;
 // Of a longer thread the newest thousand turns are shown: nobody scrolls up further, and no model reads further back.
 const MAX_PAGES = 10;
 // A pick counts until the next message says it to the server: of older ones nobody asks.
@@ -37,6 +40,8 @@ type State = {
   threads: ReadonlyMap<string, Thread>;
   headings: readonly Heading[];
   next?: string | undefined;
+  /** More than the newest page was asked for. */
+  older?: boolean;
   loaded: ReadonlySet<string>;
   fault?: Turn["error"];
   /** Of answers side by side, by their group: the turn that is gone on with. */
@@ -275,25 +280,92 @@ export async function open(thread: string): Promise<void> {
   }
 }
 
-/**
- * The list of threads, newest first; `more` goes on with older ones. Where the list names a task of the open thread that is
- * not known here, another device went on with it.
- */
-export async function list(openThread?: string, more = false): Promise<void> {
+function listed(page: Lanes) {
+  head(...headings(page.lanes));
+  for (const { lane } of page.lanes) if (threadOf(lane) !== lane) beside.add(lane);
+}
+
+/** Older threads than those that are listed. */
+export async function older(): Promise<void> {
   try {
-    const page = await lanes(LANES, more ? shared.now.next : undefined);
-    head(...headings(page.lanes));
-    set({ next: page.next, fault: undefined });
-    for (const { lane } of page.lanes) if (threadOf(lane) !== lane) beside.add(lane);
-    if (!openThread || !shared.now.loaded.has(openThread)) return;
-    const known = new Set([...(shared.now.threads.get(openThread)?.values() ?? [])].map(({ task }) => task));
-    const news = page.lanes.some(({ lane, last_task: last }) => threadOf(lane) === openThread && !known.has(last));
-    // An own send whose ack is on its way is no news.
-    if (news && ![...busy].some((id) => turn(openThread, id))) await open(openThread);
+    const page = await lanes(LANES, shared.now.next);
+    listed(page);
+    set({ next: page.next, older: true, fault: undefined });
   } catch (error) {
     set({ fault: told(error) });
   }
 }
+
+/**
+ * Takes up the newest lanes. Where they name a task of the open thread that is not known here, another device went on with it.
+ * False where that can't be told yet.
+ */
+async function hear(page: Lanes, openThread: string | undefined): Promise<boolean> {
+  listed(page);
+  set({ ...(shared.now.older ? {} : { next: page.next }), fault: undefined });
+  if (!openThread) return true;
+  await loaded(openThread);
+  const known = new Set([...(shared.now.threads.get(openThread)?.values() ?? [])].map(({ task }) => task));
+  const news = page.lanes.some(({ lane, last_task: last }) => threadOf(lane) === openThread && !known.has(last));
+  // An own send whose ack is on its way is no news.
+  if (news && [...busy].some((id) => turn(openThread, id))) return false;
+  if (news) await open(openThread);
+  return true;
+}
+
+/** Once the thread's turns are here, or can't be had. */
+function loaded(thread: string): Promise<void> {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (!shared.now.loaded.has(thread)) return;
+      leave();
+      resolve();
+    };
+    const leave = shared.subscribe(look);
+    look();
+  });
+}
+
+/** Hears of what other devices ask, while somebody looks; returns what ends it. The server answers once something has changed. */
+export function listen(openThread: string | undefined): () => void {
+  let looking: AbortController | undefined;
+  const look = async ({ signal }: AbortController) => {
+    let tag: string | undefined;
+    for (let failed = 0; !signal.aborted;) {
+      try {
+        const { page, tag: now } = await newLanes(LANES, tag, signal);
+        const heard = !page || (await hear(page, openThread));
+        tag = heard ? now : undefined;
+        failed = 0;
+        if (!heard) await pause(AGAIN_MS, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        set({ fault: told(error) });
+        await pause(Math.random() * Math.min(AGAIN_MS * 2 ** ++failed, LONGEST_MS), signal);
+      }
+    }
+  };
+  const turnTo = () => {
+    looking?.abort();
+    looking = undefined;
+    if (!document.hidden) void look((looking = new AbortController()));
+  };
+  turnTo();
+  document.addEventListener("visibilitychange", turnTo);
+  return () => {
+    document.removeEventListener("visibilitychange", turnTo);
+    looking?.abort();
+  };
+}
+
+const pause = (ms: number, signal: AbortSignal) =>
+  new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 
 /** Takes up what was not sent yet, and listens to the other tabs. */
 export function begin() {

@@ -1,6 +1,6 @@
 //! The port `Bus`: wake-ups between nodes.
 
-use crate::id::{LogRef, Offset, TaskRef};
+use crate::id::{LogRef, Offset, TaskRef, TenantId};
 use std::pin::Pin;
 
 /// Carries signals to every subscriber on every node.
@@ -31,6 +31,8 @@ pub enum Signal {
     },
     /// Somebody asked for a task to stop.
     Stop(TaskRef),
+    /// A task of one of this tenant's lanes was taken, or has ended.
+    Lane(TenantId),
     /// Somebody has said what they think of a task's answer: whoever would give it again hears of it.
     Judged {
         /// Which task.

@@ -1,17 +1,18 @@
-//! `GET /v1/lanes`: a tenant's lanes by their newest task, as a list of conversations shows them. There is no index of lanes: the
-//! newest tasks are looked through.
+//! `GET /v1/lanes`: a tenant's lanes by their newest task, as a list of conversations shows them; at once, or once they have changed.
 
+use super::tag::{is_known, tag};
 use super::tasks::query;
 use crate::Edge;
 use crate::identity::Caller;
+use crate::lanes::{Lane, Waiter, look};
 use crate::refusal::Refusal;
-use axum::Json;
 use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
-use tidewire_core::port::Filter;
+use std::time::Duration;
 use tidewire_core::{Task, TaskId, TaskRef};
 use tidewire_proto::Code;
 use tidewire_proto::http::{LaneList, LaneView};
@@ -19,10 +20,11 @@ use tidewire_proto::http::{LaneList, LaneView};
 const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 100;
 
-/// Tasks that are listed at once, and how often: the newest 10,000 of a tenant's lanes are looked at, some 50 ms. A lane whose
-/// tasks are all older is not listed.
-const TASKS_AT_ONCE: usize = 500;
-const LISTS: usize = 20;
+/// How long a request waits at most.
+const MAX_WAIT_MS: u64 = 300_000;
+
+/// Whoever waits looks no more often than this, however much happens.
+const PACE: Duration = Duration::from_secs(1);
 
 /// How much of a prompt is shown: a line.
 const TITLE_CHARS: usize = 80;
@@ -32,81 +34,127 @@ struct LanesQuery {
     limit: Option<usize>,
     cursor: Option<String>,
     prefix: Option<String>,
+    wait_ms: Option<u64>,
 }
 
-/// What is seen of a lane, the newest task first.
-struct Seen {
-    view: LaneView,
-    last: TaskId,
-    first: TaskId,
+/// Which lanes are asked for.
+struct Asked {
+    limit: usize,
+    before: Option<TaskId>,
+    prefix: String,
 }
 
 pub(super) async fn list(
     State(edge): State<Arc<Edge>>,
     caller: Caller,
+    headers: HeaderMap,
     raw: RawQuery,
-) -> Result<Json<LaneList>, Refusal> {
-    let asked: LanesQuery = query(raw)?;
-    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
+) -> Result<Response, Refusal> {
+    let LanesQuery { limit, cursor, prefix, wait_ms } = query(raw)?;
+    let limit = limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Refusal::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_PAGE}")));
     }
-    let before = asked.cursor.map(|cursor| {
+    let before = cursor.map(|cursor| {
         cursor
             .parse::<TaskId>()
             .map_err(|_| Refusal::new(Code::InvalidRequest, "`cursor` is the `next` of the page before"))
     });
-    let before = before.transpose()?;
-    // From the newest each time: a lane is told by its newest task, so those that were told before are known by it.
-    let mut lanes = newest(&edge, &caller, asked.prefix.unwrap_or_default()).await?;
-    lanes.retain(|seen| before.is_none_or(|before| seen.last < before));
-    let more = lanes.len() > limit;
-    lanes.truncate(limit);
-    let next = lanes.last().filter(|_| more).map(|seen| seen.last.to_string());
-    let mut views = Vec::with_capacity(lanes.len());
-    for Seen { view, first, .. } in lanes {
-        let task = edge.tasks.get(TaskRef { tenant: caller.tenant, task: first }).await?;
-        views.push(LaneView { title: task.and_then(|task| title(&task)), ..view });
+    let asked = Asked { limit, before: before.transpose()?, prefix: prefix.unwrap_or_default() };
+    let wait = wait_ms.filter(|wait| *wait > 0 && headers.contains_key(header::IF_NONE_MATCH));
+    if let Some(wait) = wait {
+        let wait = Duration::from_millis(wait.min(MAX_WAIT_MS));
+        return once_changed(&edge, &caller, &asked, &headers, wait).await;
     }
-    Ok(Json(LaneList { lanes: views, next }))
+    let lanes = look(&edge, caller.tenant, &asked.prefix).await?;
+    let page = Page::of(&edge, &caller, &asked, &lanes).await?;
+    Ok(if page.is_known(&headers) { page.unchanged() } else { page.whole() })
 }
 
-/// Lanes by their newest tasks, newest first.
-async fn newest(edge: &Edge, caller: &Caller, prefix: String) -> Result<Vec<Seen>, Refusal> {
-    let mut filter = Filter {
-        tenant: Some(caller.tenant),
-        shadows: Some(false),
-        lane_prefix: Some(prefix),
-        limit: TASKS_AT_ONCE,
-        ..Filter::default()
-    };
-    let (mut lanes, mut places): (Vec<Seen>, HashMap<Arc<str>, usize>) = (Vec::new(), HashMap::new());
-    for _ in 0..LISTS {
-        let page = edge.tasks.list(&filter).await?;
-        for task in page.tasks {
-            let Some(lane) = &task.spec.turn.lane else { continue };
-            if let Some(seen) = places.get(lane).and_then(|place| lanes.get_mut(*place)) {
-                seen.view.tasks += 1;
-                seen.first = task.id;
-                continue;
-            }
-            places.insert(lane.clone(), lanes.len());
-            let view = LaneView {
-                lane: lane.to_string(),
-                tasks: 1,
-                last_task: task.id.to_string(),
-                last_at: task.submitted_at.as_millis(),
-                state: task.state.name().to_owned(),
-                title: None,
-            };
-            lanes.push(Seen { view, last: task.id, first: task.id });
+/// The page once it is another than the asker has.
+async fn once_changed(
+    edge: &Edge,
+    caller: &Caller,
+    asked: &Asked,
+    headers: &HeaderMap,
+    wait: Duration,
+) -> Result<Response, Refusal> {
+    let mut waiter = Waiter::new(edge, caller.tenant);
+    let (mut patience, mut end) = (edge.clock.sleep(wait), caller.end(&*edge.clock));
+    loop {
+        let page = if asked.prefix.is_empty() {
+            Page::of(edge, caller, asked, &waiter.look(edge, caller.tenant).await?).await?
+        } else {
+            waiter.mark();
+            Page::of(edge, caller, asked, &look(edge, caller.tenant, &asked.prefix).await?).await?
+        };
+        if !page.is_known(headers) {
+            return Ok(page.whole());
         }
-        match page.next {
-            Some(next) => filter.before = Some(next),
-            None => break,
+        let news = async {
+            edge.clock.sleep(PACE).await;
+            waiter.news().await;
+        };
+        tokio::select! {
+            () = news => {}
+            () = &mut patience => return Ok(page.unchanged()),
+            () = edge.draining.cancelled() => return Ok(page.unchanged()),
+            over = end.wait() => return Err(over.into()),
         }
     }
-    Ok(lanes)
+}
+
+/// A page as it is answered.
+struct Page {
+    body: String,
+    tag: String,
+}
+
+impl Page {
+    async fn of(edge: &Edge, caller: &Caller, asked: &Asked, lanes: &[Lane]) -> Result<Self, Refusal> {
+        // From the newest each time: a lane is told by its newest task, so those that were told before are known by it.
+        let mut rest = lanes.iter().filter(|lane| asked.before.is_none_or(|before| lane.last < before));
+        let mut views = Vec::with_capacity(asked.limit);
+        let mut next = None;
+        for lane in rest.by_ref().take(asked.limit) {
+            let task = edge.tasks.get(TaskRef { tenant: caller.tenant, task: lane.first }).await?;
+            next = Some(lane.last.to_string());
+            views.push(view(lane, task.and_then(|task| title(&task))));
+        }
+        let next = next.filter(|_| rest.next().is_some());
+        // Strings and numbers.
+        let body = serde_json::to_string(&LaneList { lanes: views, next }).unwrap_or_default();
+        Ok(Self { tag: tag("application/json", &body), body })
+    }
+
+    fn is_known(&self, headers: &HeaderMap) -> bool {
+        is_known(headers, &self.tag)
+    }
+
+    fn whole(self) -> Response {
+        let kind = HeaderValue::from_static("application/json");
+        ([(header::ETAG, value(&self.tag)), (header::CONTENT_TYPE, kind)], self.body).into_response()
+    }
+
+    fn unchanged(self) -> Response {
+        (StatusCode::NOT_MODIFIED, [(header::ETAG, value(&self.tag))]).into_response()
+    }
+}
+
+/// Letters, digits and quotes.
+fn value(tag: &str) -> HeaderValue {
+    HeaderValue::from_str(tag).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn view(lane: &Lane, title: Option<String>) -> LaneView {
+    LaneView {
+        lane: lane.name.to_string(),
+        tasks: lane.tasks,
+        last_task: lane.last.to_string(),
+        last_at: lane.last_at.as_millis(),
+        state: lane.state.name().to_owned(),
+        title,
+    }
 }
 
 /// A chat, as far as its first question is concerned.

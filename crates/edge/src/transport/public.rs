@@ -1,6 +1,7 @@
 //! `/v1/public/{id}`: a finished answer for anybody, with all that an HTTP cache needs to keep it (RFC 9111, RFC 5861); and
 //! what makes a result public or not.
 
+use super::tag::{is_known, tag};
 use super::tasks::find;
 use crate::Edge;
 use crate::identity::Caller;
@@ -99,10 +100,7 @@ fn finished(edge: &Edge, task: &Task, text: String, (form, varies): (Form, bool)
     if varies {
         headers.insert(header::VARY, HeaderValue::from_static("accept"));
     }
-    let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|known| known.to_str().ok());
-    let known = known.flat_map(|known| known.split(',')).map(str::trim);
-    let mut same = known.map(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag);
-    let is_known = same.any(|same| same);
+    let is_known = is_known(asked, &tag);
     headers.insert(header::ETAG, value(tag));
     if is_known {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
@@ -124,13 +122,6 @@ fn whole(task: &Task, text: &str) -> String {
         body["finish_reason"] = reason.into();
     }
     body.to_string()
-}
-
-/// Strong: the same for the same bytes in the same form, and for no others.
-fn tag(kind: &str, body: &str) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(kind.as_bytes()).update(&[0]).update(body.as_bytes());
-    format!("\"{}\"", &hasher.finalize().to_hex()[..32])
 }
 
 fn cache_control(caching: Caching) -> String {

@@ -91,6 +91,7 @@ impl World {
             meter: Arc::new(NoMeter),
             catalog: Arc::new(Catalog::default()),
             shadows: tidewire_edge::Shadows::default(),
+            lanes: tidewire_edge::Lanes::default(),
             streams: Streams::new(&*clock),
             sampling: tidewire_core::trace::Sampling::OFF,
             public: tidewire_edge::Public::default(),

@@ -1,5 +1,6 @@
 //! `GET` and `HEAD`: what is there, what comes next, and where a stream stands.
 
+use super::super::tag::is_known;
 use super::answer::{Refused, reply, value};
 use super::asked::{self, Live, Read};
 use super::offset::Begin;
@@ -159,7 +160,8 @@ async fn catch_up(
         page
     };
     opened.view.tell(&page, &mut headers);
-    let known = headers.get(header::ETAG).is_some_and(|tag| is_known(asked_with, tag));
+    let known =
+        headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| is_known(asked_with, tag));
     if known {
         headers.remove(header::CONTENT_TYPE);
         return Ok(reply(StatusCode::NOT_MODIFIED, headers, ()));
@@ -211,10 +213,4 @@ fn cache_control(page: &Page) -> HeaderValue {
 fn tag(view: &View, page: &Page) -> HeaderValue {
     let closed = if page.at_end { ":c" } else { "" };
     value(format_args!("\"{}:{}:{}{closed}\"", view.log.log, page.from, page.next))
-}
-
-fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
-    let same = |known: &str| known == "*" || known.strip_prefix("W/").unwrap_or(known).as_bytes() == tag.as_bytes();
-    known.split(',').any(|known| same(known.trim()))
 }
