@@ -26,10 +26,6 @@ export TIDEWIRE_TEST_EMBEDDINGS="$TIDEWIRE_CACHE/models/wordllama-l2-supercat-25
 TIDEWIRE_TEST_XLLAMACPP="$(scripts/xllamacpp.sh | tail -n 1)"
 export TIDEWIRE_TEST_XLLAMACPP
 
-say "the built-in models, and an independent upstream"
-cargo test --release --locked --quiet -p tidewire-backends --features local,independent-upstream \
-  --test local --test wordllama --test independent_upstream
-
 scripted='[built_in]
 enabled = false
 [limits]
@@ -53,6 +49,10 @@ lane="$(mktemp -d)"
 lane_pid=$!
 
 with_clients() {
+  say "the built-in models, and an independent upstream"
+  cargo test --release --locked --quiet -p tidewire-backends --features local,independent-upstream \
+    --test local --test wordllama --test independent_upstream
+
   say "public results behind nginx"
   scripts/bench-edge.py nginx --quick
 
