@@ -99,6 +99,8 @@ await test("another_device_finds_the_thread_on_the_server", async (context) => {
   await other.getByRole("link", { name: words }).click();
   assert.equal(await sameText(other, await reach(other, 0, DONE)), text);
   await until(() => other.locator(".ask").textContent(), words);
+  // By the server's clock: this device did not send it.
+  await until(() => other.locator(".figures").innerText(), /first token .*\d+ in, \d+ out/s);
 });
 
 await test("another_device_hears_of_the_next_message_and_asks_for_nothing_in_between", async (context) => {
@@ -240,6 +242,16 @@ if (scripted) {
     await answer.getByRole("button", { name: "Retry" }).click();
     await sameText(page, await reach(page, 0, DONE));
     await until(() => page.locator(".branches").textContent(), /2 of 2/);
+  });
+
+  await test("a_tool_that_the_model_wants_to_call_is_shown", async (context) => {
+    const call = { index: 0, id: "call_1", type: "function", function: { name: "weather", arguments: '{"place":"Oslo"}' } };
+    const page = await open(context, { pace: { tokens: 3, delay_ms: 5, tool_calls: [call] } });
+    await say(page, "How is the weather?");
+    await reach(page, 0, DONE);
+    await page.getByText("Calls weather").click();
+    await page.getByText(call.function.arguments).waitFor();
+    await axe(page, "tool call");
   });
 
   await test("fifty_lines_become_a_batch_and_the_form_is_free_at_once", async (context) => {

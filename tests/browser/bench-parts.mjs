@@ -192,12 +192,12 @@ export async function idle(context, seconds) {
   const client = await context.newCDPSession(page);
   await client.send("Network.enable");
   let frames = 0;
-  let requests = 0;
+  const requests = [];
   // The heartbeat is no value.
   const count = ({ response }) => { if (!/^\{"op":"p[io]ng"/.test(response.payloadData)) frames += 1; };
   client.on("Network.webSocketFrameReceived", count);
   client.on("Network.webSocketFrameSent", count);
-  client.on("Network.requestWillBeSent", () => { requests += 1; });
+  client.on("Network.requestWillBeSent", ({ request }) => requests.push(`${request.method} ${new URL(request.url).pathname}`));
   await page.waitForTimeout(seconds * 1000);
   return { frames, requests, seconds };
 }

@@ -64,7 +64,7 @@ await test("a thread of 10,000 messages", async (context) => {
 await test("idle", async (context) => {
   const { frames, requests, seconds } = await idle(context, 30);
   row(`frames on the wire in ${seconds} s of an unchanged thread`, frames, "", 0);
-  row("requests that began in that time", requests, "", 0);
+  row(`requests that began in that time (${requests.join(", ") || "none"})`, requests.length, "");
 });
 
 await test(`heap over ${MINUTES} minutes of streaming`, async (context) => {

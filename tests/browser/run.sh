@@ -16,12 +16,20 @@ if [ "${TIDEWIRE_TEST_BUILT_IN:-}" = 1 ]; then
     "${3:-suggestion|reloads_in_mid|right_after_sending|stop_in_the_second|second_tab_hears|another_device_finds|lost_connection|is_a_branch}"
   exec node "$work/built-in.mjs" "$url" "$shots" "${3-}"
 fi
+# The plain page beside the app: both wait for painted frames most of the time.
+plain="$(mktemp)"
+trap 'rm -f "$plain"' EXIT
+TIDEWIRE_PLAIN_PAGE="$here/../../crates/edge/page" node "$work/page.mjs" "$url" "$shots" "${3-}" > "$plain" 2>&1 &
+plain_pid=$!
+bad=0
 if curl -fs "$url/" | grep -q 'src="./theme.js"'; then
-  node "$work/app.mjs" "$url" "$shots" "${3-}"
-  node "$work/beside.mjs" "$url" "$shots" "${3-}"
-  node "$work/operations.mjs" "$url" "$shots" "${3-}"
-else
+  for part in app beside operations; do
+    node "$work/$part.mjs" "$url" "$shots" "${3-}" || bad=1
+  done
+elif [ "${TIDEWIRE_TEST_PLAIN:-}" != 1 ]; then
   echo "browser: this server was built without the web app: make build, or TIDEWIRE_TEST_PLAIN=1 for the plain page alone" >&2
-  [ "${TIDEWIRE_TEST_PLAIN:-}" = 1 ] || exit 1
+  bad=1
 fi
-TIDEWIRE_PLAIN_PAGE="$here/../../crates/edge/page" exec node "$work/page.mjs" "$url" "$shots" "${3-}"
+wait "$plain_pid" || bad=1
+cat "$plain"
+exit "$bad"

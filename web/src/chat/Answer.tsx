@@ -21,11 +21,13 @@ type Props = {
   onStop: () => void;
   /** The model was asked how sure it is. */
   sure?: boolean;
+  /** When it was submitted, by the server's clock: what a tab that did not send it tells the wait for its first token by. */
+  since?: number | undefined;
   acts: ReactNode;
 };
 
-export function Answer({ answer, onStop, sure = false, acts }: Props) {
-  const { status, text, reasoning, error, cache, startedAt, logprobs } = answer;
+export function Answer({ answer, onStop, sure = false, since, acts }: Props) {
+  const { status, text, reasoning, error, cache, startedAt, logprobs, toolCalls } = answer;
   const live = !hasEnded(status);
   const marks = useAsking().sure;
   const body = useRef<HTMLDivElement>(null);
@@ -54,7 +56,13 @@ export function Answer({ answer, onStop, sure = false, acts }: Props) {
           <p>{reasoning}</p>
         </details>
       )}
-      <div ref={body}>{text ? <Prose text={text} live={live} /> : live && <Skeleton />}</div>
+      {toolCalls?.map(({ name, arguments: given }, at) => (
+        <details className="reasoning" key={at}>
+          <summary>Calls {name}</summary>
+          <p>{given}</p>
+        </details>
+      ))}
+      <div ref={body}>{text ? <Prose text={text} live={live} /> : live && !toolCalls && <Skeleton />}</div>
       {status === "failed" && error && (
         <Fault
           error={{ code: error.code, message: error.message, requestId: error.requestId }}
@@ -65,16 +73,20 @@ export function Answer({ answer, onStop, sure = false, acts }: Props) {
       )}
       {/* What still comes has no marks: they would have to be found anew at each frame. */}
       <Suspense>{!live && marks && logprobs && <Doubts text={text} logprobs={logprobs} body={body} />}</Suspense>
-      {!live && <Figures answer={answer} sure={sure} acts={status === "failed" ? undefined : acts} />}
+      {!live && <Figures answer={answer} sure={sure} since={since} acts={status === "failed" ? undefined : acts} />}
     </div>
   );
 }
 
-function Figures({ answer, sure, acts }: { answer: Snapshot; sure: boolean; acts: ReactNode }) {
-  const { usage, cost, ttftMs, finishReason, model, deployment, attempt, logprobs, id, startedAt, endedAt } = answer;
+type Told = Pick<Props, "answer" | "since" | "acts"> & { sure: boolean };
+
+function Figures({ answer, sure, since, acts }: Told) {
+  const { usage, cost, ttftMs, finishReason, model, deployment, attempt, logprobs, id, startedAt, firstAt, endedAt } =
+    answer;
   const about = usage?.estimated ? "about " : "";
+  const first = ttftMs ?? (since !== undefined && firstAt !== undefined ? firstAt - since : undefined);
   const shown = [
-    ttftMs !== undefined && `first token ${time(ttftMs)}`,
+    first !== undefined && `first token ${time(first)}`,
     usage && `${about}${number(usage.input_tokens)} in, ${number(usage.output_tokens)} out`,
     usage &&
       startedAt &&

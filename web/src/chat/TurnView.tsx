@@ -84,6 +84,7 @@ function Answered({ turn, task, acts, more }: { turn: Turn; task: string; acts: 
       answer={answer}
       onStop={stop}
       sure={turn.sure === true}
+      since={turn.submittedAt}
       acts={
         <>
           <button type="button" className="quiet small" onClick={() => retry()}>

@@ -26,6 +26,8 @@ export interface Turn {
   cut?: boolean;
   model?: string | undefined;
   sentAt: number;
+  /** By the server's clock, of a turn that was read from there. */
+  submittedAt?: number;
   task?: string | undefined;
   /** `held`: until the answer before it has ended, which belongs to its request. */
   state: "held" | "sending" | "sent" | "refused";
@@ -94,6 +96,7 @@ export function turnOf(task: TaskRecord, thread: string, before?: string): Turn 
     task: task.id,
     model: task.model,
     sentAt: task.submitted_at,
+    submittedAt: task.submitted_at,
     state: "sent",
     after: kept ? text(kept.after) : before,
     prompt: text(kept?.prompt) ?? "",

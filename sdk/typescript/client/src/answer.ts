@@ -1,20 +1,24 @@
 // What a task's events amount to.
 import { TidewireError, type WireError } from "./error.js";
-import type { CacheNote, LogEvent, Snapshot, Status, TokenLogprob, Usage } from "./types.js";
+import type { CacheNote, LogEvent, Snapshot, Status, TokenLogprob, ToolCall, Usage } from "./types.js";
 
-/** The tokens of a long answer. Those after it are not kept. */
-const MAX_LOGPROBS = 32_768;
+/** The tokens of a long answer, and pieces of tool calls. Those after it are not kept. */
+const MAX_PIECES = 32_768;
 /** Attempts of a task, and the deployments that each may ask: far above both. */
 const MAX_MARKS = 1_024;
 
-const ANSWERS = ["text", "reasoning", "tool_call", "logprobs"];
+/** What an answer is made of, by the names of its events. */
+const PARTS = ["text", "reasoning", "tool_call", "logprobs"] as const;
+type Part = (typeof PARTS)[number];
 
 /** How long everything was where an answer began. */
-interface Mark {
-  offset: number;
-  text: number;
-  reasoning: number;
-  logprobs: number;
+type Mark = Record<Part, number> & { offset: number };
+
+/** A piece of a tool call, as OpenAI streams it. */
+interface ToolPiece {
+  index?: number;
+  id?: string;
+  function?: { name?: string; arguments?: string };
 }
 
 interface Data {
@@ -47,6 +51,7 @@ export type Known = { status: Status } & {
       | "finishReason"
       | "error"
       | "startedAt"
+      | "firstAt"
       | "endedAt"
       | "ttftMs"
       | "ttarMs"
@@ -56,6 +61,7 @@ export type Known = { status: Status } & {
 export class Answer {
   text = "";
   reasoning = "";
+  tool_call: ToolPiece[] = [];
   logprobs: TokenLogprob[] = [];
   rewinds = 0;
   known: Known = { status: "queued" };
@@ -66,47 +72,44 @@ export class Answer {
   /** False: what stands can't be told without what came before. */
   fold({ kind, data: raw, offset, at }: LogEvent): boolean {
     const { known } = this;
-    const data = raw as Data;
-    const { place, wait_ms: waitMs, deployment = known.deployment } = data ?? {};
-    const answers = ANSWERS.includes(kind);
-    if (answers && !this.#answering) {
-      if (this.#marks.push({ ...this.#lengths(), offset }) > MAX_MARKS) this.#marks.shift();
+    const data = (raw ?? {}) as Data;
+    const part = PARTS.find((part) => part === kind);
+    if (part) {
+      const lengths = () => Object.fromEntries(PARTS.map((part) => [part, this[part].length])) as Record<Part, number>;
+      if (!this.#answering && this.#marks.push({ ...lengths(), offset }) > MAX_MARKS) this.#marks.shift();
+      known.firstAt ??= at;
+      // Strings and lists alike.
+      const more = raw as string;
+      if (typeof raw === "string" || this[part].length < MAX_PIECES)
+        this[part] = (this[part] as string).concat(more) as never;
+    } else {
+      const { place, wait_ms: waitMs, deployment = known.deployment } = data;
+      Object.assign(known, { place, waitMs, deployment });
     }
-    this.#answering = answers;
-    if (kind === "text" || kind === "reasoning") {
-      this[kind] += raw;
-    } else if (kind === "logprobs") {
-      if (this.logprobs.length < MAX_LOGPROBS) this.logprobs = this.logprobs.concat(raw as TokenLogprob[]);
-    } else if (kind === "rewind") {
-      return this.#rewind(data.to);
-    } else if (kind === "snapshot") {
-      this.text = data.text ?? "";
-    } else if (kind === "delayed") {
-      Object.assign(known, { place, waitMs });
-    } else if (kind === "started") {
+    this.#answering = !!part;
+    if (kind === "rewind") return this.#rewind(data.to);
+    if (kind === "snapshot") this.text = data.text ?? "";
+    if (kind === "started") {
       const { model, attempt, cache } = data;
-      const startedAt = known.startedAt ?? at;
-      Object.assign(known, { status: "running", place, waitMs, startedAt, model, deployment, attempt, cache });
-    } else if (kind === "end") {
+      known.startedAt ??= at;
+      Object.assign(known, { status: "running", model, attempt, cache });
+    }
+    if (kind === "end") {
       const { state: status, usage, finish_reason: finishReason } = data;
       const error = data.error && new TidewireError(data.error);
-      Object.assign(known, {
-        status,
-        place,
-        waitMs,
-        endedAt: at,
-        usage,
-        cost: (usage?.cost_nanousd ?? 0) / 1e9,
-        finishReason,
-        deployment,
-        error,
-      });
+      const cost = (usage?.cost_nanousd ?? 0) / 1e9;
+      Object.assign(known, { status, endedAt: at, usage, cost, finishReason, error });
     }
     return true;
   }
 
-  #lengths() {
-    return { text: this.text.length, reasoning: this.reasoning.length, logprobs: this.logprobs.length };
+  get toolCalls(): ToolCall[] {
+    const calls: ToolCall[] = [];
+    for (const { index = 0, id = "", function: { name = "", arguments: more = "" } = {} } of this.tool_call) {
+      const call = (calls[index] ??= { id, name, arguments: "" });
+      call.arguments += more;
+    }
+    return calls.filter(Boolean);
   }
 
   #rewind(to: number): boolean {
@@ -114,9 +117,7 @@ export class Answer {
     const mark = this.#marks[at];
     if (mark?.offset !== to) return false;
     this.rewinds += 1;
-    this.text = this.text.slice(0, mark.text);
-    this.reasoning = this.reasoning.slice(0, mark.reasoning);
-    this.logprobs = this.logprobs.slice(0, mark.logprobs);
+    for (const part of PARTS) this[part] = this[part].slice(0, mark[part]) as never;
     this.#marks.length = at;
     return true;
   }

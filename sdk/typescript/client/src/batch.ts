@@ -1,5 +1,6 @@
 // A batch: many tasks, and one log that reports how far they have come.
 import { TidewireError, type WireError } from "./error.js";
+import { defined } from "./http.js";
 import { Store, type Core } from "./store.js";
 import type { BatchItem, BatchSnapshot, LogEvent, Usage } from "./types.js";
 
@@ -16,13 +17,15 @@ interface Data {
   total: number;
 }
 
+/** What a log tells of its batch; what is undefined is not known. */
+type Told = {
+  -readonly [K in Exclude<keyof BatchSnapshot, "id" | "epoch" | "offset" | "tasks">]: BatchSnapshot[K] | undefined;
+};
+
 export class Batch extends Store<BatchSnapshot> {
-  #status: BatchSnapshot["status"] = "running";
   #tasks: BatchItem[] = [];
   #changed = false;
-  #counts = { total: 0, done: 0, failed: 0, stopped: 0 };
-  #usage: Usage | undefined;
-  #error: TidewireError | undefined;
+  #told!: Partial<Told>;
 
   constructor(core: Core, id: string, tasks: string[] = []) {
     super(core, id);
@@ -31,7 +34,7 @@ export class Batch extends Store<BatchSnapshot> {
 
   #begin(tasks: string[]): void {
     this.#tasks = tasks.map((id) => ({ id }));
-    this.#counts = { total: tasks.length, done: 0, failed: 0, stopped: 0 };
+    this.#told = { status: "running", total: tasks.length, done: 0, failed: 0, stopped: 0 };
   }
 
   get path(): string {
@@ -39,20 +42,17 @@ export class Batch extends Store<BatchSnapshot> {
   }
 
   protected fold({ kind, data: raw }: LogEvent): void {
-    const data = raw as Data;
+    const { tasks, task: id, index, state: status, error, total, done, failed, stopped, usage } = (raw ?? {}) as Data;
     if (kind === "batch") {
-      this.#begin(data.tasks);
+      this.#begin(tasks);
     } else if (kind === "progress") {
-      const { task: id, index, state: status, error, total, done, failed, stopped } = data;
       // A list that somebody has is not changed under them.
       if (!this.#changed) this.#tasks = this.#tasks.slice();
       this.#changed = true;
       this.#tasks[index] = { id, status, ...(error && { error }) };
-      this.#counts = { total, done, failed, stopped };
+      Object.assign(this.#told, { total, done, failed, stopped });
     } else if (kind === "end") {
-      this.#status = data.state;
-      this.#usage = data.usage;
-      if (data.error) this.#error = new TidewireError(data.error);
+      Object.assign(this.#told, { status, usage, error: error && new TidewireError(error) });
       this.settled = true;
     }
   }
@@ -62,23 +62,15 @@ export class Batch extends Store<BatchSnapshot> {
   }
 
   override fail(error: TidewireError, ofLog: boolean): void {
-    if (ofLog) this.#status = "failed";
-    this.#error ??= error;
+    if (ofLog) this.#told.status = "failed";
+    this.#told.error ??= error;
     super.fail(error, ofLog);
   }
 
   protected build(): BatchSnapshot {
     this.#changed = false;
-    return {
-      id: this.id,
-      status: this.#status,
-      ...this.#counts,
-      tasks: this.#tasks,
-      epoch: this.epoch ?? 0,
-      offset: this.next - 1,
-      ...(this.#usage && { usage: this.#usage }),
-      ...(this.#error && { error: this.#error }),
-    };
+    const { id, epoch = 0, next } = this;
+    return defined({ id, ...this.#told, tasks: this.#tasks, epoch, offset: next - 1 }) as BatchSnapshot;
   }
 
   /** How it ended. */

@@ -27,9 +27,6 @@ const CLOSE_CODES: Record<number, string> = { 4500: "protocol_violation", 4501: 
 /** Who asks may not, or there is no such server. */
 const REFUSALS = [401, 403, 404];
 
-/** Codes that are not there for long. */
-const AGAIN = ["key_changed", "too_many_follows"];
-
 /** Whether the same would happen again. */
 const terminal = (code: number): boolean => [1002, 1003, 1007, 1009].includes(code) || (code >= 4500 && code <= 4999);
 
@@ -237,7 +234,7 @@ export class Connection implements Host, Flushable {
   refused(submit: Submit, error: TidewireError): void {
     if (error.code === "network") return (this.#wire?.close(), this.lost({ error }));
     if (!this.#submits.has(submit)) return;
-    if (error.transient || AGAIN.includes(error.code)) {
+    if (error.transient) {
       return this.#later(submit, error, () => this.#submits.has(submit) && this.#wire?.submit(submit));
     }
     this.#submits.delete(submit);
@@ -259,7 +256,7 @@ export class Connection implements Host, Flushable {
       // Once at once: it is the plain case. What goes on failing waits.
       return cursor.tries++ ? this.#later(cursor, error, again) : again();
     }
-    if (error.transient || error.retryAfterMs !== undefined || AGAIN.includes(error.code)) {
+    if (error.transient || error.retryAfterMs !== undefined) {
       return this.#later(cursor, error, again);
     }
     this.#cursors.delete(cursor);

@@ -32,7 +32,7 @@ export class TidewireError extends Error {
 
   /** Nothing was taken, and the same request can be sent again by itself. Refusals over a limit are the caller's to repeat. */
   get transient(): boolean {
-    return ["network", "unavailable", "shutting_down"].includes(this.code) || /^http_5/.test(this.code);
+    return /^(network|unavailable|shutting_down|key_changed|too_many_follows)$|^http_5/.test(this.code);
   }
 }
 

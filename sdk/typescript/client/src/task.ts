@@ -123,11 +123,9 @@ export class Task extends Store<Snapshot> {
   protected build(): Snapshot {
     if (this.#twin) return { ...this.#twin.snapshot, key: this.key };
     const { id, key, epoch = 0, next } = this;
-    const { text, reasoning, rewinds, logprobs, known } = this.#answer;
-    const { status, ...rest } = known;
-    const offset = next - 1;
-    const more = { ...rest, logprobs: logprobs.length ? logprobs : undefined };
-    return { id, key, status, text, reasoning, epoch, offset, rewinds, ...defined(more) };
+    const { text, reasoning, rewinds, logprobs, toolCalls, known } = this.#answer;
+    const some = { logprobs: logprobs[0] && logprobs, toolCalls: toolCalls[0] && toolCalls };
+    return defined({ id, key, text, reasoning, epoch, offset: next - 1, rewinds, ...known, ...some }) as Snapshot;
   }
 
   protected fold(event: LogEvent): void {
@@ -187,9 +185,9 @@ export class Task extends Store<Snapshot> {
   }
 
   /** The answer's text as it comes, from its beginning. What piled up while the caller was busy comes in one part. */
-  async *text({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<TextPart> {
+  async *text({ signal }: { signal?: AbortSignal | undefined } = {}): AsyncGenerator<TextPart> {
     const task = await this.#acked;
-    if (task !== this) return yield* task.text({ ...(signal && { signal }) });
+    if (task !== this) return yield* task.text({ signal });
     const reader: Reader = { sent: 0, stands: undefined };
     this.#readers.add(reader);
     try {
@@ -213,9 +211,9 @@ export class Task extends Store<Snapshot> {
   }
 
   /** How it ended: done, failed or stopped. Rejects where that can't be known. */
-  async result({ signal }: { signal?: AbortSignal } = {}): Promise<Snapshot> {
+  async result({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Snapshot> {
     const task = await this.#acked;
-    if (task !== this) return task.result({ ...(signal && { signal }) });
+    if (task !== this) return task.result({ signal });
     await this.until(() => (this.settled && !this.failed) || undefined, signal);
     return this.build();
   }

@@ -70,6 +70,13 @@ export interface Place {
   offset: number;
 }
 
+/** A tool that the model wants to be called. While it streams, `arguments` is the beginning of its JSON. */
+export interface ToolCall {
+  id: string;
+  name: string;
+  arguments: string;
+}
+
 /** A task as of one moment. It never changes: a change makes a new one. */
 export interface Snapshot {
   /** Empty until the ack. */
@@ -102,8 +109,11 @@ export interface Snapshot {
   /** How often text was taken back. */
   readonly rewinds: number;
   readonly logprobs?: readonly TokenLogprob[];
+  readonly toolCalls?: readonly ToolCall[];
   /** The server's clock, in ms since the Unix epoch. */
   readonly startedAt?: number;
+  /** When the first text or reasoning was written. */
+  readonly firstAt?: number;
   readonly endedAt?: number;
 }
 

@@ -12,7 +12,7 @@ test.each(each)(
   async (seed) => {
     const length = story(random(seed)).log.events.length;
     for (let border = 0; border <= length + 2; border++) {
-      const { log, text } = story(random(seed));
+      const { log, text, toolCalls } = story(random(seed));
       const world = new World(random(seed));
       world.logs.set("task_x", log);
       const client = world.connect();
@@ -30,7 +30,8 @@ test.each(each)(
       await world.open();
       for (let frame = 0; frame < border && world.socket.deliver(); frame++) if (frame % 3 === 0) await settle();
       world.socket.drop();
-      expect((await world.finish(result)).text).toBe(text);
+      const whole = await world.finish(result);
+      expect([whole.text, whole.toolCalls]).toEqual([text, toolCalls]);
       expect(await world.finish(parts)).toBe(text);
       await world.finish(reading);
       expect(offsets(events)).toEqual(Array.from({ length: log.events.length }, (_, offset) => offset));
@@ -46,7 +47,7 @@ test.each(each)(
   "cuts at random frames, frames that come twice and frames that are lost change nothing (seed %i)",
   async (seed) => {
     const chance = random(seed);
-    const { log, text } = story(chance, 3);
+    const { log, text, toolCalls } = story(chance, 3);
     const world = new World(chance);
     world.logs.set("task_x", log);
     const client = world.connect();
@@ -65,7 +66,8 @@ test.each(each)(
       else socket.deliver();
       await settle();
     }
-    expect((await world.finish(result)).text).toBe(text);
+    const whole = await world.finish(result);
+    expect([whole.text, whole.toolCalls]).toEqual([text, toolCalls]);
     client.close();
   },
 );

@@ -1,5 +1,5 @@
 // A made-up world: a clock that a test drives, and a server that hands out its frames one by one.
-import { connect, type Client, type Clock, type Options, type SocketLike } from "@tidewire/client";
+import { connect, type Client, type Clock, type Options, type SocketLike, type ToolCall } from "@tidewire/client";
 import { between } from "../random.js";
 
 export interface Event {
@@ -266,11 +266,15 @@ function merged(events: Event[], chance: () => number): Event[] {
 }
 
 /** A log of one task: attempts that fail and begin anew, and one that ends well. */
-export function story(chance: () => number, attempts = between(chance, 1, 4)): { log: Log; text: string } {
+export function story(
+  chance: () => number,
+  attempts = between(chance, 1, 4),
+): { log: Log; text: string; toolCalls: ToolCall[] | undefined } {
   const events: Event[] = [];
   const add = (type: string, data: unknown) =>
     events.push({ offset: events.length, type, at: 1_000 + events.length, data });
   let text = "";
+  let toolCalls: ToolCall[] = [];
   for (let attempt = 1; attempt <= attempts; attempt++) {
     add("started", { attempt, model: "m", deployment: "d" });
     const begins = events.length;
@@ -281,10 +285,23 @@ export function story(chance: () => number, attempts = between(chance, 1, 4)): {
       text += piece;
       if (chance() < 0.1) add("logprobs", [{ token: piece, logprob: -1 }]);
     }
+    toolCalls = [];
+    const calls = between(chance, 0, 3);
+    for (let index = 0; index < calls; index++) {
+      const call = { id: `call_${attempt}_${index}`, name: `tool_${index}`, arguments: `{"n":${attempt}}` };
+      const { id, name } = call;
+      add("tool_call", [{ index, id, type: "function", function: { name, arguments: "" } }]);
+      for (const piece of call.arguments) add("tool_call", [{ index, function: { arguments: piece } }]);
+      toolCalls.push(call);
+    }
     if (attempt === attempts) break;
     add("retry", { attempt, code: "upstream_broken", after_ms: 5 });
     if (events.length > begins + 1) add("rewind", { to: begins });
   }
   add("end", { state: "done", finish_reason: "stop", usage: { input_tokens: 1, output_tokens: 2 } });
-  return { log: { epoch: between(chance, 1, 1_000), events }, text };
+  return {
+    log: { epoch: between(chance, 1, 1_000), events },
+    text,
+    toolCalls: toolCalls.length ? toolCalls : undefined,
+  };
 }
