@@ -1,5 +1,5 @@
 # What people type. The scripts behind it say what they install and why, and can be run again at any time.
-.PHONY: run model web build test check bench bench-gateway bench-edge bench-hedge bench-cache bench-web soak help
+.PHONY: run model web build test check bench bench-gateway bench-edge bench-hedge bench-cache bench-idle bench-web soak help
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -40,6 +40,9 @@ bench-hedge: ## Measure hedging in front of a provider with a slow tail: first t
 bench-cache: ## Measure kept, old and joined answers beside answers that are made (about 2 minutes)
 	@. scripts/env.sh && cargo build --release --locked -p tidewire-server && \
 	  cargo build --release --locked -p tidewire-testkit --example upstream && scripts/bench-cache.py $(ARGS)
+
+bench-idle: ## Measure the memory of idle sessions (half a minute)
+	@. scripts/env.sh && cargo build --release --locked -p tidewire-server && scripts/bench-idle.py $(ARGS)
 
 bench-web: web ## Measure the web app in Chromium beside its budgets (about 7 minutes; LONG=1 streams for half an hour)
 	@. scripts/env.sh && cargo build --release --locked -p tidewire-server && scripts/bench-web.sh $(ARGS)

@@ -50,6 +50,7 @@ pub(crate) async fn serve(
     log_filter: LogFilter,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut signals = Signals::listen()?;
+    small_pages();
     // Bind first: a port that is taken should be told before a store is opened and a model loaded.
     let listener = bind(config.listen).map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
@@ -94,6 +95,14 @@ pub(crate) async fn serve(
             tracing::warn!("ended at once: running tasks go on after the next start");
             Ok(ExitCode::from(130))
         }
+    }
+}
+
+/// A session's few kilobytes lie among others': in pages of 2 MiB all that lies between them would count as used too.
+fn small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay as the system has them");
     }
 }
 

@@ -43,11 +43,13 @@ pub struct Defaults {
     pub temperature: f32,
     /// 0.9, also from the authors.
     pub top_p: f32,
+    /// What the answer's own words are charged for coming again, by DRY; 0 lets them.
+    pub dry_multiplier: f32,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { max_tokens: 512, temperature: 0.2, top_p: 0.9 }
+        Self { max_tokens: 512, temperature: 0.2, top_p: 0.9, dry_multiplier: 0.0 }
     }
 }
 
@@ -68,9 +70,11 @@ impl Config {
         }
     }
 
-    /// The model that comes with tidewire.
+    /// The model that comes with tidewire. It is so small that it says one sentence over and over where nothing keeps it from that:
+    /// 0.8 is what DRY's author uses.
     pub fn smollm2(weights: impl Into<PathBuf>) -> Self {
-        Self { default_system: Some(SMOLLM_SYSTEM.to_owned()), ..Self::new("smollm2-135m-instruct", weights) }
+        let defaults = Defaults { dry_multiplier: 0.8, ..Defaults::default() };
+        Self { default_system: Some(SMOLLM_SYSTEM.to_owned()), defaults, ..Self::new("smollm2-135m-instruct", weights) }
     }
 }
 

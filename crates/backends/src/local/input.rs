@@ -13,6 +13,9 @@ const MAX_STOP_BYTES: usize = 256;
 /// Most alternatives shown beside each token: `OpenAI`'s own bound.
 const MAX_TOP_LOGPROBS: u8 = 20;
 
+/// Repetitions of so many tokens cost nothing yet, where the request does not say: names and turns of phrase come again.
+const DRY_ALLOWED_LENGTH: usize = 3;
+
 /// A request, read and checked.
 #[derive(Debug, PartialEq)]
 pub(super) struct Input {
@@ -69,8 +72,20 @@ pub(super) struct Options {
     pub(super) frequency_penalty: f32,
     /// Divides the logit of a recent token, of prompt or answer; 1 changes nothing.
     pub(super) repeat_penalty: f32,
+    /// What a repetition of the answer's own words is charged for going on.
+    pub(super) dry: Dry,
     /// Show each token's chance, and that of this many alternatives.
     pub(super) logprobs: Option<u8>,
+}
+
+/// DRY, "don't repeat yourself" (Weidmann, 2024), with llama.cpp's names: a token that would lengthen a repetition of the answer by
+/// one more loses `multiplier * base ^ (length so far - allowed_length)` of its logit. Repetitions that are shorter cost nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Dry {
+    /// 0 switches it off.
+    pub(super) multiplier: f32,
+    pub(super) base: f32,
+    pub(super) allowed_length: usize,
 }
 
 #[derive(Deserialize)]
@@ -88,6 +103,9 @@ struct Body {
     presence_penalty: Option<f32>,
     frequency_penalty: Option<f32>,
     repeat_penalty: Option<f32>,
+    dry_multiplier: Option<f32>,
+    dry_base: Option<f32>,
+    dry_allowed_length: Option<u16>,
     logprobs: Option<bool>,
     top_logprobs: Option<u8>,
     n: Option<u32>,
@@ -194,6 +212,11 @@ fn options(body: &Body, defaults: &Defaults) -> Result<Options, String> {
         presence_penalty: within("presence_penalty", body.presence_penalty, 0.0, -2.0, 2.0)?,
         frequency_penalty: within("frequency_penalty", body.frequency_penalty, 0.0, -2.0, 2.0)?,
         repeat_penalty,
+        dry: Dry {
+            multiplier: within("dry_multiplier", body.dry_multiplier, defaults.dry_multiplier, 0.0, 10.0)?,
+            base: within("dry_base", body.dry_base, 1.75, 1.0, 10.0)?,
+            allowed_length: body.dry_allowed_length.map_or(DRY_ALLOWED_LENGTH, usize::from),
+        },
         logprobs,
     })
 }

@@ -4,7 +4,7 @@
 //! llama.cpp's own samplers copy all 49,152 logits into structs for every token, which for 32 sequences takes
 //! a good part of a step, and abort the process where a logit is not a number.
 
-use super::input::Options;
+use super::input::{Dry, Options};
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 
@@ -15,6 +15,12 @@ const REACH: f32 = 25.0;
 /// How many tokens back `repeat_penalty` looks: llama.cpp's default.
 const REPEAT_WINDOW: usize = 64;
 
+/// How far back a repetition of the answer is looked for, in tokens: what is further away is no loop.
+const DRY_WINDOW: usize = 1_024;
+
+/// Repetitions are measured up to this length: what they are charged has ended them long before.
+const DRY_LONGEST: usize = 32;
+
 /// Chooses one sequence's tokens.
 #[derive(Debug)]
 pub(super) struct Sampler {
@@ -23,6 +29,8 @@ pub(super) struct Sampler {
     /// How often the answer has each token.
     answered: HashMap<i32, u16>,
     recent: VecDeque<i32>,
+    /// The answer's tokens, in their order.
+    said: Vec<i32>,
 }
 
 /// Room to work in, shared by all sequences of a thread.
@@ -50,7 +58,7 @@ impl Sampler {
     /// For one sequence. The seed counts only where the request gave none.
     pub(super) fn new(options: Options, seed: u64) -> Self {
         let random = SplitMix(options.seed.unwrap_or(seed));
-        Self { options, random, answered: HashMap::new(), recent: VecDeque::new() }
+        Self { options, random, answered: HashMap::new(), recent: VecDeque::new(), said: Vec::new() }
     }
 
     /// A token of the prompt.
@@ -64,6 +72,7 @@ impl Sampler {
     /// A token of the answer.
     pub(super) fn accept(&mut self, token: i32) {
         self.read(token);
+        self.said.push(token);
         let count = self.answered.entry(token).or_default();
         *count = count.saturating_add(1);
     }
@@ -71,10 +80,16 @@ impl Sampler {
     /// The next token; none where no logit is a number.
     pub(super) fn pick(&mut self, logits: &[f32], scratch: &mut Scratch) -> Option<i32> {
         let Scratch { logits: changed, candidates } = scratch;
-        let logits = if self.penalises() {
+        let repetitions = self.repetitions();
+        let logits = if self.penalises() || !repetitions.is_empty() {
             changed.clear();
             changed.extend_from_slice(logits);
             self.penalise(changed);
+            for (token, length) in repetitions {
+                if let Some(logit) = at(changed, token) {
+                    *logit -= self.charge(length);
+                }
+            }
             changed
         } else {
             logits
@@ -89,6 +104,38 @@ impl Sampler {
         candidates.extend(near.map(|(token, &logit)| Candidate { token, logit }));
         self.narrow(candidates, best.logit);
         Some(self.draw(candidates, best))
+    }
+
+    /// The tokens that would lengthen a repetition of what the answer has just said, and how long each is already.
+    fn repetitions(&self) -> HashMap<i32, usize> {
+        let mut found = HashMap::new();
+        let Dry { multiplier, allowed_length, .. } = self.options.dry;
+        let said = self.said.get(self.said.len().saturating_sub(DRY_WINDOW)..).unwrap_or_default();
+        let Some((last, before)) = said.split_last() else { return found };
+        if multiplier <= 0.0 {
+            return found;
+        }
+        for (place, pair) in said.windows(2).enumerate() {
+            let &[token, next] = pair else { continue };
+            if token != *last {
+                continue;
+            }
+            let earlier = said.get(..place).unwrap_or_default().iter().rev();
+            let more =
+                earlier.zip(before.iter().rev()).take(DRY_LONGEST).take_while(|(one, other)| one == other).count();
+            if more + 1 >= allowed_length {
+                let length: &mut usize = found.entry(next).or_default();
+                *length = (*length).max(more + 1);
+            }
+        }
+        found
+    }
+
+    fn charge(&self, length: usize) -> f32 {
+        let Dry { multiplier, base, allowed_length } = self.options.dry;
+        // Neither is longer than `DRY_LONGEST`.
+        let beyond = u16::try_from(length.saturating_sub(allowed_length)).unwrap_or(u16::MAX);
+        multiplier * base.powi(i32::from(beyond))
     }
 
     fn penalises(&self) -> bool {

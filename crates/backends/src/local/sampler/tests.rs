@@ -109,3 +109,41 @@ fn likelihoods_are_logarithms_of_chances() {
     assert_eq!(found.top[1].0, 0);
     assert!(Likelihood::of(0, &[0.0], 0, &mut Scratch::default()).top.is_empty());
 }
+
+/// What a model says that always wants to go on in a circle of four words, and holds a fifth for little less likely.
+fn circle(fields: &str, count: usize) -> Vec<i32> {
+    let mut sampler = Sampler::new(options(fields), 7);
+    let (mut scratch, mut said, mut last) = (Scratch::default(), Vec::new(), 3_usize);
+    for _ in 0..count {
+        let mut logits = [0.0; 5];
+        logits[(last + 1) % 4] = 5.0;
+        logits[4] = 3.0;
+        let token = sampler.pick(&logits, &mut scratch).unwrap();
+        sampler.accept(token);
+        said.push(token);
+        last = usize::try_from(token).unwrap() % 4;
+    }
+    said
+}
+
+#[test]
+fn a_repetition_ends_where_going_on_costs_more_than_another_word() {
+    let round = |count: usize| (0..4).cycle().take(count).collect::<Vec<i32>>();
+    assert_eq!(circle(r#""temperature":0"#, 40), round(40), "off unless asked for");
+    assert_eq!(circle(r#""temperature":0,"dry_multiplier":0"#, 40), round(40));
+    let said = circle(r#""temperature":0,"dry_multiplier":0.8"#, 40);
+    // 0.8 * 1.75^0 and ^1 are less than the 2 between the two words, ^2 is more: five words come again, the sixth does not.
+    assert_eq!(said[..10], [0, 1, 2, 3, 0, 1, 2, 3, 0, 4]);
+    // One that is allowed to be longer is ended later.
+    let longer = circle(r#""temperature":0,"dry_multiplier":0.8,"dry_allowed_length":5"#, 40);
+    assert_eq!(longer[..12], [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 4]);
+}
+
+#[test]
+fn what_the_prompt_says_may_be_said_again() {
+    let mut sampler = Sampler::new(options(r#""temperature":0,"dry_multiplier":5"#), 7);
+    for token in [0, 1, 2, 3, 0, 1, 2] {
+        sampler.read(token);
+    }
+    assert_eq!(sampler.pick(&[0.0, 0.0, 0.0, 1.0], &mut Scratch::default()), Some(3));
+}
