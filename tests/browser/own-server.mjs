@@ -14,12 +14,15 @@ backend = "scripted"
 slots = 24
 `;
 
+let started = 0;
+
 /** Starts it, with another `config` or with `more` of it; `restart` kills it with no warning and starts it again at the same address, with the same data. */
 export async function ownServer({ adminKey, config = CONFIG, more = "" } = {}) {
   const folder = await mkdtemp(join(tmpdir(), "tidewire-browser-"));
   await writeFile(join(folder, "tidewire.toml"), config + more);
   let child;
-  let address = "127.0.0.1:0";
+  // Of its own: while it is down, no other server and no client is given its port.
+  let address = `127.${1 + ((process.pid >> 8) % 254)}.${process.pid % 256}.${1 + (started++ % 254)}:0`;
   const start = async () => {
     // The program takes every variable of its name for a setting, but for the folder where models are.
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TIDEWIRE_") || name === "TIDEWIRE_CACHE"));

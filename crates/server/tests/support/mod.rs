@@ -12,6 +12,7 @@ pub mod sharing;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tidewire_client::{Endpoint, Http, Options, Session};
 use tidewire_proto::Submission;
@@ -58,7 +59,7 @@ impl Server {
     fn start_with(config: &str, arguments: &[&str], wrapper: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("tidewire.toml"), config).unwrap();
-        let (child, url) = launch(dir.path(), "127.0.0.1:0", arguments, wrapper);
+        let (child, url) = launch(dir.path(), &own_address(), arguments, wrapper);
         let listen = url.trim_start_matches("http://").to_owned();
         Self { child, url, dir, listen }
     }
@@ -129,6 +130,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A loopback address that no other server has, nor any client: while this one is down, nobody else is given its port.
+fn own_address() -> String {
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    let (process, server) = (std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
+    format!("127.{}.{}.{}:0", 1 + (process >> 8) % 254, process % 256, 1 + server % 254)
 }
 
 fn launch(dir: &Path, listen: &str, arguments: &[&str], wrapper: &[&str]) -> (Child, String) {

@@ -22,6 +22,8 @@ backend = "scripted"
 slots = 64
 `;
 
+let started = 0;
+
 export class Server {
   url = "";
   #process: ChildProcess | undefined;
@@ -37,7 +39,8 @@ export class Server {
   static async start(env: Record<string, string> = {}): Promise<Server> {
     const server = new Server(await mkdtemp(join(tmpdir(), "tidewire-sdk-")), env);
     await writeFile(join(server.#folder, "tidewire.toml"), CONFIG);
-    await server.#run("127.0.0.1:0");
+    // Of its own: while it is down, no other server and no client is given its port.
+    await server.#run(`127.${1 + ((process.pid >> 8) % 254)}.${process.pid % 256}.${1 + (started++ % 254)}:0`);
     return server;
   }
 
