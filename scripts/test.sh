@@ -19,8 +19,15 @@ web/test.sh
 say "the workspace"
 scripts/run-tests.py
 
-say "the program with the built-in model"
+model_tests() {
+  cargo test --release --locked --quiet -p tidewire-backends --features local,independent-upstream \
+    --test local --test wordllama --test independent_upstream "$@"
+}
+
+# Everything is compiled before anything in a browser begins, which would wait for it.
+say "the program with the built-in model, and its tests"
 cargo build --release --locked -p tidewire-server --features local
+model_tests --no-run
 export TIDEWIRE_TEST_MODEL="$TIDEWIRE_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 export TIDEWIRE_TEST_EMBEDDINGS="$TIDEWIRE_CACHE/models/wordllama-l2-supercat-256/model.safetensors"
 TIDEWIRE_TEST_XLLAMACPP="$(scripts/xllamacpp.sh | tail -n 1)"
@@ -50,8 +57,7 @@ lane_pid=$!
 
 with_clients() {
   say "the built-in models, and an independent upstream"
-  cargo test --release --locked --quiet -p tidewire-backends --features local,independent-upstream \
-    --test local --test wordllama --test independent_upstream
+  model_tests
 
   say "public results behind nginx"
   scripts/bench-edge.py nginx --quick

@@ -46,7 +46,6 @@ await stubbed("one_stream_feeds_the_pages_and_no_chart_is_loaded_before_it_is_lo
   const loaded = [];
   context.on("request", (request) => loaded.push(new URL(request.url()).pathname));
   const page = await open(context, "overview", { at: stub.url });
-  await page.setViewportSize({ width: 1200, height: 500 });
   await page.waitForSelector(".spark path");
   const plots = () => loaded.filter((path) => /uplot-.*\.js$/.test(path)).length;
   assert.equal(plots(), 0, "no chart is seen yet");
@@ -63,7 +62,7 @@ await stubbed("one_stream_feeds_the_pages_and_no_chart_is_loaded_before_it_is_lo
   const views = stub.asked.filter((line) => /\/v1\/(operations|routes|usage|admin|tasks)/.test(line) && !/lane|app=/.test(line));
   assert.deepEqual(views.filter((line) => line.includes("operations")), ["GET /v1/operations"], `one stream: ${views}`);
   assert.equal(plots(), 1, "uPlot is there once");
-});
+}, { viewport: { width: 1200, height: 500 } });
 
 await stubbed("figures_change_in_their_place_and_the_hour_shifts", async (context, stub, now) => {
   const page = await open(context, "overview", { at: stub.url });
