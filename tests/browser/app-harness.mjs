@@ -69,7 +69,7 @@ export async function open(context, { pace = PACE.short, place = "", at = base, 
         delete frame.task.prompt;
         if (page.model) frame.task.model = page.model;
         const pace = typeof page.pace === "function" ? page.pace(page.submits++) : page.pace;
-        Object.assign(frame.task.input, scripted ? { script: pace } : { max_tokens: pace.tokens, temperature: 0 });
+        Object.assign(frame.task.input, scripted ? { script: pace } : { max_tokens: pace.tokens, temperature: 0, dry_multiplier: 0 });
       }
       page.seen.up.push(frame);
       server.send(JSON.stringify(frame));

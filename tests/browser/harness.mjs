@@ -57,7 +57,7 @@ export const scripted = Boolean(model?.includes("scripted"));
 
 /**
  * How long and how fast an answer is. The scripted backend is told so in the request; a real model writes what it
- * writes, up to as many tokens.
+ * writes, up to as many tokens: the likeliest words, which it may well say over and over.
  */
 export const PACE = {
   short: { tokens: 20, delay_ms: 5 },
@@ -77,7 +77,7 @@ export async function wire(page, { pace = PACE.short, up = () => true, down = ()
     const server = socket.connectToServer();
     socket.onMessage((text) => {
       const frame = JSON.parse(text);
-      if (frame.op === "submit") Object.assign(frame.task.input, scripted ? { script: pace } : { max_tokens: pace.tokens, temperature: 0 });
+      if (frame.op === "submit") Object.assign(frame.task.input, scripted ? { script: pace } : { max_tokens: pace.tokens, temperature: 0, dry_multiplier: 0 });
       seen.up.push(frame);
       if (up(frame, socket) !== false) server.send(JSON.stringify(frame));
     });

@@ -20,9 +20,9 @@ const STORY = [
 ];
 const { test, end } = suite(`openai ${VERSION}`);
 
-/** A request for an answer of so many tokens. */
+/** A request for an answer of so many tokens; a real model says the likeliest words over and over, as many as were asked for. */
 const ask = (tokens, { delay_ms = 2, ...fields } = {}) => ({
-  model, messages: STORY, max_tokens: tokens, ...(scripted ? { script: { tokens, delay_ms } } : {}), ...fields,
+  model, messages: STORY, max_tokens: tokens, ...(scripted ? { script: { tokens, delay_ms } } : { temperature: 0, dry_multiplier: 0 }), ...fields,
 });
 
 const get = (path) => fetch(`${base}${path}`, { signal: AbortSignal.timeout(PATIENCE_MS) });

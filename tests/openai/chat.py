@@ -44,6 +44,10 @@ def ask(tokens, messages=STORY, delay_ms=2, **fields):
     """The fields of a request for an answer of so many tokens."""
     if SCRIPTED:
         fields["extra_body"] = {"script": {"tokens": tokens, "delay_ms": delay_ms}}
+    else:
+        # The likeliest words, over and over: as many as were asked for, and the same each time.
+        fields.setdefault("temperature", 0)
+        fields["extra_body"] = {"dry_multiplier": 0}
     return {"model": MODEL, "messages": messages, "max_tokens": tokens, **fields}
 
 
