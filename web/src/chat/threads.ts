@@ -2,6 +2,7 @@
 // A send has one idempotency key from its first try to its last, so that no reload and no second tab doubles it.
 import type { Snapshot, TaskRecord } from "@tidewire/client";
 import { memory, random } from "../memory";
+import { pause } from "../pause";
 import { call, client, lanes, newLanes, tasks, told, type Lanes } from "../server";
 import { Shared } from "../store";
 import { asksSure } from "./asking";
@@ -357,15 +358,6 @@ export function listen(openThread: string | undefined): () => void {
     looking?.abort();
   };
 }
-
-const pause = (ms: number, signal: AbortSignal) =>
-  new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 
 /** Takes up what was not sent yet, and listens to the other tabs. */
 export function begin() {

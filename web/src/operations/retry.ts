@@ -1,4 +1,5 @@
 // Dead letters tried again, as many as a filter finds: asked for in portions until none is left, so that progress shows.
+import { pause } from "../pause";
 
 export interface Answer {
   retried: { task: string; retried_as: string }[];
@@ -47,12 +48,3 @@ export async function retryAll(
   progress.waitsMs = undefined;
   return { ...progress };
 }
-
-const pause = (ms: number, signal: AbortSignal) =>
-  new Promise<void>((done) => {
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      done();
-    });
-  });
